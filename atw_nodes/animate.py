@@ -1,0 +1,99 @@
+"""The main path: photo and signal in, frames at the photo's resolution out, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .checkpoints import Checkpoint
+from .reswarp import Residuals, ReswarpConfig, decompose, reswarp, warped
+from .types import FaceFrame, Motion, ShapeError, check_shape
+
+
+class Low(NamedTuple):
+    """The generator's results for a few consecutive frames, at its own size."""
+
+    motion: Motion  # [b] frames
+    coarse: Tensor  # [b,3,S,S]
+    refined: Tensor  # [b,3,S,S]
+
+
+@torch.no_grad()
+def generate(
+    checkpoint: Checkpoint,
+    residuals: Residuals,
+    signal: Tensor,
+    weights: Sequence[float] | None = None,
+    batch: int = 8,
+) -> Iterator[Low]:
+    """The low-resolution side of a clip, ``batch`` frames at a time; memory does not grow with the clip.
+
+    signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
+    (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of 0, and a
+    signal of a relative model that asks for no change, is the photo itself.
+    """
+    generator, spec = checkpoint.generator, checkpoint.signal
+    check_shape(signal, "TN", "signal")
+    if weights is not None and len(signal) != 1:
+        raise ShapeError(f"weights were given with {len(signal)} signals; weights interpolate a single one")
+    device = next(generator.parameters()).device
+    low, mask = residuals.low.to(device, torch.float32), residuals.mask().to(device, torch.float32)
+    signal = signal.to(device, torch.float32)
+    relative = spec.kind == "relative"
+    base = generator.predict_motion(low, signal, mask) if weights is not None else None
+    total = len(signal) if weights is None else len(weights)
+    for start in range(0, total, batch):
+        if weights is not None and base is not None:
+            motion = Motion(base, torch.ones(1, device=device)).scaled(weights[start : start + batch])
+            w = motion.weight[:, None]
+            now = signal * w if relative else signal.expand(len(w), -1)
+        else:
+            now = signal[start : start + batch]
+            moves = (now != 0).any(1) if relative else torch.ones(len(now), dtype=torch.bool, device=device)
+            motion = Motion(generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask), moves.float())
+        image = low.expand(len(now), -1, -1, -1)
+        yield Low(motion, *generator.refine_warped(image, now, motion.field))
+
+
+def animate(
+    photo: Tensor,
+    checkpoint: Checkpoint,
+    signal: Tensor,
+    weights: Sequence[float] | None = None,
+    frame: FaceFrame | None = None,
+    config: ReswarpConfig | None = None,
+    out: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Animate ``photo`` [1,3,H,W] (uint8, or float in [0,1]): yields frames [1,3,H,W] in the photo's type.
+
+    A fourth channel (alpha) is moved along and comes back as the fourth channel of every frame.
+    signal, weights: see ``generate``. frame: where the face is, the whole image if not given. out: a buffer like the
+    photo that every frame is written into (see ``reswarp``). Raises ``ShapeError`` before any work on bad shapes.
+    """
+    check_shape(photo, "1CHW", "photo")
+    residuals = decompose(photo[:, :3], frame, checkpoint.generator.config.size)
+    return _render(photo, checkpoint, residuals, signal, weights, config, out)
+
+
+def _render(
+    photo: Tensor,
+    checkpoint: Checkpoint,
+    residuals: Residuals,
+    signal: Tensor,
+    weights: Sequence[float] | None,
+    config: ReswarpConfig | None,
+    out: Tensor | None,
+) -> Iterator[Tensor]:
+    colour = None if out is None else out[:, :3]
+    alpha = replace(residuals, photo=photo[:, 3:]) if photo.shape[1] == 4 else None
+    for low in generate(checkpoint, residuals, signal, weights):
+        frames = reswarp(residuals, low.motion, low.refined, config, colour)
+        if alpha is None:
+            yield from frames
+        else:
+            for rgb, a in zip(frames, warped(alpha, low.motion), strict=True):
+                yield torch.cat([rgb, a], 1)

@@ -1,0 +1,246 @@
+"""The generator: Motion network, Refinement network, and the continuous zero (paper, Sec. 3.2 and Fig. 2b)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .types import InputError, ShapeError, check_shape
+from .warp import backward_warp
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that decides the generator's shape; stored in the checkpoint.
+
+    signal: length of the driving signal. size: side of the low-resolution image. width: channels of the first
+    layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it beside
+    the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's factor on tanh).
+    zero: signal length over which motion and refinement fade in; 0 switches the fade off (paper, a = 1).
+    refine_source: the Refinement network also sees the photo, the motion and the signal, not O^w alone (paper).
+    """
+
+    signal: int
+    size: int = 128
+    width: int = 32
+    motion_blocks: int = 6
+    refine_blocks: int = 4
+    conditioning: Literal["film", "concat"] = "film"
+    max_displacement: float = 0.125
+    zero: float = 0.5
+    refine_source: bool = True
+
+    def __post_init__(self) -> None:
+        if self.signal < 1 or self.width < 1 or self.size < 8 or self.size % 4:
+            raise InputError(
+                f"generator of signal {self.signal}, width {self.width}, size {self.size} cannot be built; "
+                "expected signal >= 1, width >= 1, and a size that is a multiple of 4, at least 8"
+            )
+        if self.conditioning not in ("film", "concat"):
+            raise InputError(f"conditioning {self.conditioning!r} is unknown; expected film or concat")
+
+    @classmethod
+    def paper(cls, signal: int, **changes: Any) -> GeneratorConfig:  # noqa: ANN401
+        """The published network: tiled signal, no fade to zero, refinement sees O^w alone, 128x128."""
+        base = cls(signal, conditioning="concat", zero=0.0, refine_source=False)
+        return replace(base, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for a checkpoint's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> GeneratorConfig:
+        """Inverse of ``to_json``."""
+        return cls(**data)
+
+
+class Film(nn.Module):
+    """Instance normalisation whose scale and shift come from the signal."""
+
+    def __init__(self, channels: int, signal: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels)
+        self.map = nn.Linear(signal, 2 * channels)
+        nn.init.normal_(self.map.weight, 0.0, 0.2)
+        nn.init.zeros_(self.map.bias)
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        scale, shift = self.map(signal)[:, :, None, None].to(x.dtype).chunk(2, 1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class _Norm(nn.Module):
+    """Instance normalisation that ignores the signal (``concat`` conditioning)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels, affine=True)
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        return self.norm(x)
+
+
+class _Layer(nn.Module):
+    """[up-sampling] -> convolution -> [normalisation] -> [activation]."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None, act: nn.Module | None, up: bool = False) -> None:
+        super().__init__()
+        self.up = nn.Upsample(scale_factor=2, mode="nearest") if up else None
+        self.conv, self.norm, self.act = conv, norm, act
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        if self.up is not None:
+            x = self.up(x)
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x, signal)
+        return x if self.act is None else self.act(x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, first: _Layer, second: _Layer) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        return x + self.second(self.first(x, signal), signal)
+
+
+class EncoderDecoder(nn.Module):
+    """7x7 convolution, two stride-2 convolutions, residual blocks, two up-samplings, 7x7 convolution (Sec. 3.2).
+
+    ``normalised``: instance norm and ReLU (Motion network) or ELU alone (Refinement network).
+    """
+
+    def __init__(self, inputs: int, outputs: int, blocks: int, config: GeneratorConfig, normalised: bool) -> None:
+        super().__init__()
+        w = config.width
+
+        def norm(channels: int) -> nn.Module | None:
+            if not normalised:
+                return None
+            return Film(channels, config.signal) if config.conditioning == "film" else _Norm(channels)
+
+        def layer(i: int, o: int, kernel: int, stride: int = 1, up: bool = False, act: bool = True) -> _Layer:
+            pad = 1 if kernel == 4 else kernel // 2
+            mode = "replicate" if kernel == 7 else "zeros"
+            conv = nn.Conv2d(i, o, kernel, stride, pad, bias=not normalised, padding_mode=mode)
+            activation: nn.Module | None = (nn.ReLU() if normalised else nn.ELU()) if act else None
+            return _Layer(conv, norm(o), activation, up)
+
+        def residual() -> _Residual:
+            return _Residual(layer(4 * w, 4 * w, 3), layer(4 * w, 4 * w, 3, act=False))
+
+        self.layers = nn.ModuleList(
+            [layer(inputs, w, 7), layer(w, 2 * w, 4, 2), layer(2 * w, 4 * w, 4, 2)]  # size -> size/4
+            + [residual() for _ in range(blocks)]
+            + [layer(4 * w, 2 * w, 3, up=True), layer(2 * w, w, 3, up=True)]  # size/4 -> size
+        )
+        self.last = nn.Conv2d(w, outputs, 7, padding=3, padding_mode="replicate")
+        nn.init.normal_(self.last.weight, 0.0, 1e-2 if normalised else 1e-3)  # start near "nothing moves"
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, signal)
+        return self.last(x)
+
+
+class Generated(NamedTuple):
+    """What the generator makes of one batch."""
+
+    field: Tensor  # [B,2,S,S] fractions of the frame, mask applied
+    coarse: Tensor  # [B,3,S,S] in [0,1], O^w
+    refined: Tensor  # [B,3,S,S] near [0,1], O^r
+
+
+def _tile(signal: Tensor, size: int) -> Tensor:
+    return signal[:, :, None, None].expand(-1, -1, size, size)
+
+
+class Generator(nn.Module):
+    """G(I, c): predicts a motion field, warps I to O^w, refines O^w to O^r (paper, Sec. 3.2)."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        n = config.signal
+        seen = 3 + (5 + n if config.refine_source else 0)  # O^w [+ I, motion, signal]
+        self.motion = EncoderDecoder(3 + (n if config.conditioning == "concat" else 0), 2, config.motion_blocks, config, True)
+        self.refine = EncoderDecoder(seen, 3, config.refine_blocks, config, False)
+
+    def strength(self, signal: Tensor) -> Tensor:
+        """a(c) [B,1,1,1]: exactly 0 at c = 0, smooth, tending to 1 as the signal grows; 1 when ``zero`` is 0."""
+        if self.config.zero == 0:
+            return signal.new_ones(len(signal), 1, 1, 1)
+        squared, soft = signal.square().sum(1), 0.05
+        length = squared / ((squared + soft * soft).sqrt() + soft)  # |c| with a rounded tip, exactly 0 at 0
+        return -torch.expm1(-length / self.config.zero)[:, None, None, None]
+
+    def _check(self, low: Tensor, signal: Tensor) -> None:
+        c = self.config
+        check_shape(low, "B3HW", "low-resolution image")
+        check_shape(signal, "BN", "signal")
+        if low.shape[-1] != c.size or low.shape[-2] != c.size:
+            raise ShapeError(f"generator takes {c.size}x{c.size} images, got {low.shape[-1]}x{low.shape[-2]}; decompose to {c.size}")
+        if signal.shape[1] != c.signal or len(signal) != len(low):
+            raise ShapeError(f"signal has shape {list(signal.shape)}, expected [{len(low)}, {c.signal}]: one row an image")
+
+    def predict_motion(self, low: Tensor, signal: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Motion field [B,2,S,S] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N].
+
+        mask: [S,S] or [B,1,S,S], the frame's feather; it multiplies the field, so all that follows sees one field.
+        """
+        self._check(low, signal)
+        x = low * 2 - 1
+        if self.config.conditioning == "concat":
+            x = torch.cat([x, _tile(signal, self.config.size).to(x.dtype)], 1)
+        raw = self.motion(x, signal).float()
+        field = self.strength(signal.float()) * self.config.max_displacement * torch.tanh(raw)
+        return field if mask is None else field * mask
+
+    def refine_warped(self, low: Tensor, signal: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+        """(coarse O^w, refined O^r), each [B,3,S,S], of ``low`` under a given ``field``, as by an interpolated motion.
+
+        ``signal`` is the signal this frame carries (weight times the full signal).
+        """
+        self._check(low, signal)
+        coarse = backward_warp(low, field)
+        x = coarse * 2 - 1
+        if self.config.refine_source:
+            scale = 1 / self.config.max_displacement
+            x = torch.cat([x, low * 2 - 1, field * scale, _tile(signal, self.config.size).to(x.dtype)], 1)
+        change = self.refine(x, signal).float() / 2  # the networks' [-1,1] is twice our [0,1]
+        return coarse, coarse + self.strength(signal.float()) * change
+
+    def forward(self, low: Tensor, signal: Tensor, mask: Tensor | None = None, refine: bool = True) -> Generated:
+        """``low`` [B,3,S,S] in [0,1], ``signal`` [B,N]. With ``refine`` off, refined is coarse (warm start)."""
+        field = self.predict_motion(low, signal, mask)
+        if not refine:
+            coarse = backward_warp(low, field)
+            return Generated(field, coarse, coarse)
+        return Generated(field, *self.refine_warped(low, signal, field))
+
+
+class MouthDiscriminator(nn.Module):
+    """A small patch discriminator for mouth crops; spectral norm keeps it from running ahead of 82 people."""
+
+    def __init__(self, inputs: int = 4, width: int = 32) -> None:
+        super().__init__()
+        plan = [(inputs, width, 3, 1), (width, 2 * width, 4, 2), (2 * width, 4 * width, 4, 2), (4 * width, 4 * width, 3, 1)]
+        norm = nn.utils.parametrizations.spectral_norm
+        self.layers = nn.ModuleList([norm(nn.Conv2d(i, o, k, s, 1)) for i, o, k, s in plan])
+        self.score = norm(nn.Conv2d(4 * width, 1, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """[B,inputs,h,w] -> the feature map of every layer, then the score map [B,1,h/4,w/4]."""
+        maps: list[Tensor] = []
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), 0.2)
+            maps.append(x)
+        return [*maps, self.score(x)]

@@ -1,0 +1,194 @@
+"""The training loop: phases as data, losses as named weights, a state that resumes.
+
+One step runs every phase that is due. A phase updates one network with a weighted sum of named losses; the
+paper's Algorithm 1 and the supervised warm start are both lists of phases.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import losses as L
+from .checkpoints import read_tensors, write_tensors
+from .data import PairSampler
+from .networks import Generated, Generator, MouthDiscriminator
+from .types import CheckpointError, InputError
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update: which network, which losses at which weight, when.
+
+    every: run on steps divisible by it. start, stop: the share of the training between which it runs.
+    refine: False trains motion alone, which costs half.
+    fresh: False takes the batch and the images of the phase before it instead of making new ones.
+    """
+
+    name: str
+    network: str
+    losses: Mapping[str, float]
+    every: int = 1
+    start: float = 0.0
+    stop: float = 1.0
+    refine: bool = True
+    fresh: bool = True
+
+    def due(self, step: int, steps: int) -> bool:
+        return step % self.every == 0 and self.start * steps <= step < self.stop * steps
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything but the data and the phases. Rates decay linearly from ``decay`` of the way to 2 % at the end."""
+
+    steps: int
+    batch: int = 12
+    seed: int = 0
+    rates: Mapping[str, float] = field(default_factory=lambda: {"generator": 6e-4, "mouth": 2e-4})
+    betas: Mapping[str, tuple[float, float]] = field(
+        default_factory=lambda: {"generator": (0.9, 0.99), "mouth": (0.5, 0.999)}
+    )
+    decay: float = 0.5
+    clip: float = 2.0
+    ema: float = 0.995
+    bf16: bool = True
+    save_every: int = 250
+
+    def rate(self, network: str, step: int) -> float:
+        left = (1 - step / self.steps) / (1 - self.decay)
+        return self.rates[network] * max(0.02, min(1.0, left))
+
+
+class Trainer:
+    """Trains a generator. ``out`` receives the state, the log (JSON lines) and nothing else."""
+
+    def __init__(
+        self, generator: Generator, data: PairSampler, phases: Sequence[Phase], config: TrainConfig, out: Path
+    ) -> None:
+        self.config, self.data, self.phases, self.out = config, data, tuple(phases), Path(out)
+        self.networks: dict[str, nn.Module] = {"generator": generator, "mouth": MouthDiscriminator()}
+        self.generator, self.ema = generator, Generator(generator.config).requires_grad_(False)
+        self.ema.load_state_dict(generator.state_dict())
+        for net in self.networks.values():
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizers = {
+            name: torch.optim.Adam(net.parameters(), lr=config.rates[name], betas=tuple(config.betas[name]))  # type: ignore[arg-type]
+            for name, net in self.networks.items()
+        }
+        critic = self.networks["mouth"]
+        self.losses: dict[str, L.Loss] = {
+            **L.SUPERVISED,
+            "mouth_discriminator": partial(L.mouth_discriminator, critic=critic),
+            "mouth_adversarial": partial(L.mouth_adversarial, critic=critic),
+            "mouth_features": partial(L.mouth_features, critic=critic),
+        }
+        for phase in self.phases:
+            unknown = sorted(set(phase.losses) - set(self.losses))
+            if unknown or phase.network not in self.networks:
+                raise InputError(f"phase {phase.name}: unknown {unknown or phase.network}; losses: {', '.join(self.losses)}")
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.step = 0
+        self._last: tuple[L.Batch, Generated] | None = None
+
+    def generate(self, batch: L.Batch, phase: Phase) -> Generated:
+        """G on a batch, in bf16 where the config says so; the critic's phase needs no gradient through it."""
+        learns = phase.network == "generator"
+        with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            low = batch.source.contiguous(memory_format=torch.channels_last)
+            return self.generator(low, batch.signal, batch.mask, refine=phase.refine)
+
+    def run(self, phase: Phase) -> dict[str, float]:
+        """One update. Returns the unweighted losses."""
+        if phase.fresh or self._last is None:
+            batch = self.data.batch(self.config.batch, self.random)
+            out = self.generate(batch, phase)
+            self._last = (batch, Generated(*(x.detach() for x in out)))
+        else:
+            batch, out = self._last
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            values = {name: self.losses[name](batch, out) for name in phase.losses}
+        total = sum((weight * values[name] for name, weight in phase.losses.items()), torch.zeros(()))
+        optimizer, network = self.optimizers[phase.network], self.networks[phase.network]
+        for group in optimizer.param_groups:
+            group["lr"] = self.config.rate(phase.network, self.step)
+        for net in self.networks.values():
+            net.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
+        if torch.isfinite(norm):  # a step on NaN would end the run; the next batch goes on
+            optimizer.step()
+        if phase.network == "generator":
+            self._average()
+        return {k: float(v.detach()) for k, v in values.items()}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        rate = min(self.config.ema, (self.step + 1) / (self.step + 10))
+        for a, b in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
+            a.lerp_(b, 1 - rate)
+
+    def train(self) -> Iterator[dict[str, Any]]:
+        """Run to the end from the current step; yields one log record a step and saves the state at intervals."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        begun, first = time.monotonic(), self.step
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+            while self.step < self.config.steps:
+                record: dict[str, Any] = {"step": self.step}
+                for phase in self.phases:
+                    if phase.due(self.step, self.config.steps):
+                        record |= {f"{phase.name}/{k}": round(v, 5) for k, v in self.run(phase).items()}
+                self.step += 1
+                spent = time.monotonic() - begun
+                record["images_per_s"] = round((self.step - first) * self.config.batch / spent, 2)
+                log.write(json.dumps(record) + "\n")
+                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                    log.flush()
+                    self.save()
+                yield record
+
+    def _named(self) -> dict[str, Tensor]:
+        """Every tensor of the state by name; networks and averages are the live tensors."""
+        tensors: dict[str, Tensor] = {"random": self.random.get_state()}
+        for name, net in {**self.networks, "ema": self.ema}.items():
+            tensors |= {f"{name}.{k}": v for k, v in net.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for i, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        return tensors
+
+    def save(self) -> Path:
+        """Write the whole state to ``out``/state.safetensors, atomically; ``resume`` goes on from it."""
+        path = self.out / "state.safetensors"
+        # "state" marks the file; generator and config are what a resumed run must agree with
+        write_tensors(path, self._named(), {"state": 1, "step": self.step, "generator": self.generator.config.to_json()})
+        return path
+
+    def resume(self) -> int:
+        """Continue from ``out``/state.safetensors; returns the step. The generator's config must be the same."""
+        tensors, meta = read_tensors(self.out / "state.safetensors")
+        if meta.get("generator") != json.loads(json.dumps(asdict(self.generator.config))):
+            raise CheckpointError(f"{self.out}: state of another generator {meta.get('generator')}; use a new folder")
+        for name, net in {**self.networks, "ema": self.ema}.items():
+            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"adam.{name}."):
+                    index, entry = key.removeprefix(f"adam.{name}.").split(".")
+                    state.setdefault(int(index), {})[entry] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.random.set_state(tensors["random"])
+        self.step = int(meta["step"])
+        return self.step
+
+

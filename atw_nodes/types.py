@@ -1,0 +1,204 @@
+"""Plain types every room shares: motion, face frame, signal, and the errors users see.
+
+Conventions (axes, units, direction of the warp) are stated once, in ``warp.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+
+class AtwError(Exception):
+    """Something a user can act on. The message names what was found, what was expected, and the fix."""
+
+
+class ShapeError(AtwError, ValueError):
+    """A tensor has the wrong shape, type or count."""
+
+
+class InputError(AtwError, ValueError):
+    """A photo, a number or a name given by the user cannot be used."""
+
+
+class OutputError(AtwError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+class CheckpointError(AtwError, ValueError):
+    """A checkpoint is missing, damaged, or made for something else."""
+
+
+class MissingExtraError(AtwError, ImportError):
+    """An optional dependency is not installed; the message gives the command that installs it."""
+
+
+def check_shape(tensor: Tensor, shape: str, name: str = "image") -> None:
+    """Raise ``ShapeError`` unless ``tensor`` matches ``shape``, one character a dimension.
+
+    Digits are fixed sizes, letters are any size; a letter used twice must agree with itself.
+    ``check_shape(x, "B3HW")`` accepts any batch of three-channel images.
+    """
+    sizes = tuple(tensor.shape)
+    bound: dict[str, int] = {}
+    fits = len(sizes) == len(shape) and all(
+        int(want) == have if want.isdigit() else bound.setdefault(want, have) == have
+        for want, have in zip(shape, sizes, strict=True)
+    )
+    if not fits:
+        raise ShapeError(f"{name} has shape {list(sizes)}, expected [{', '.join(shape)}]")
+    if 0 in sizes:
+        raise ShapeError(f"{name} is empty (shape {list(sizes)}); give at least one pixel and one frame")
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion field for each of T frames.
+
+    field: [T,2,h,w] float, (dx, dy) in fractions of the frame's width and height; out(p) = src(p + d(p)).
+    weight: [T] float in 0..1 (beyond 1 = exaggerated): how much of the signal each frame carries.
+    A frame of weight 0 is the photo itself.
+    """
+
+    field: Tensor
+    weight: Tensor
+
+    def __post_init__(self) -> None:
+        check_shape(self.field, "T2hw", "motion field")
+        check_shape(self.weight, "T", "motion weight")
+        if len(self.field) != len(self.weight):
+            raise ShapeError(f"motion has {len(self.field)} fields but {len(self.weight)} weights; give one a frame")
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __getitem__(self, index: int | slice) -> Motion:
+        at = slice(index, index + 1) if isinstance(index, int) and index != -1 else index
+        at = slice(-1, None) if at == -1 else at
+        return Motion(self.field[at], self.weight[at])
+
+    def scaled(self, weights: Tensor | Sequence[float]) -> Motion:
+        """A clip of ``len(weights)`` frames from a single motion: field and weight scaled together (paper, Sec. 4.1)."""
+        if len(self) != 1:
+            raise ShapeError(f"motion has {len(self)} frames; only a single one can be interpolated into a clip")
+        w = torch.as_tensor(weights, dtype=self.field.dtype, device=self.field.device)
+        return Motion(w[:, None, None, None] * self.field, w * self.weight)
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """Where the face is: a 2x3 affine map from the canonical unit square to image pixels.
+
+    matrix: ((a, b, x0), (c, d, y0)); the point (u, v) lies at pixel (a·u + b·v + x0, c·u + d·v + y0), where
+        pixel i covers [i, i + 1).
+    height, width: the size of the photo the frame belongs to.
+    feather: width of the soft edge in fractions of the frame's side; 0 means mask 1 everywhere (whole image).
+    """
+
+    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    height: int
+    width: int
+    feather: float = 0.08
+
+    def __post_init__(self) -> None:
+        (a, b, _), (c, d, _) = self.matrix
+        if self.height < 1 or self.width < 1:
+            raise InputError(f"photo size {self.width}x{self.height} is empty; give a photo of at least 1x1 pixel")
+        if not abs(a * d - b * c) > 1e-12:  # also refuses NaN
+            raise InputError(f"face frame {self.matrix} has no area; give a box with a side of at least 1 pixel")
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> FaceFrame:
+        """The paper's case: the image itself, evenly divided into cells, mask 1 everywhere."""
+        return cls(((float(width), 0.0, 0.0), (0.0, float(height), 0.0)), height, width, 0.0)
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the frame is the image itself and nothing is feathered."""
+        same = ((float(self.width), 0.0, 0.0), (0.0, float(self.height), 0.0))
+        return self.feather == 0 and self.matrix == same
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """Length in pixels of the frame's horizontal and vertical side."""
+        (a, b, _), (c, d, _) = self.matrix
+        return (a * a + c * c) ** 0.5, (b * b + d * d) ** 0.5
+
+    def corners(self) -> list[tuple[float, float]]:
+        """Pixel positions of the four corners, clockwise from the canonical top left."""
+        (a, b, x), (c, d, y) = self.matrix
+        return [(a * u + b * v + x, c * u + d * v + y) for u, v in ((0, 0), (1, 0), (1, 1), (0, 1))]
+
+    def bounds(self) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) in whole pixels, clipped to the photo: all that an animation may touch."""
+        xs, ys = zip(*self.corners(), strict=True)
+        left, right = max(0, int(min(xs) // 1)), min(self.width, int(-(-max(xs) // 1)))
+        top, bottom = max(0, int(min(ys) // 1)), min(self.height, int(-(-max(ys) // 1)))
+        return left, top, right, bottom
+
+    def inverse(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """The 2x3 map from image pixels to the canonical unit square."""
+        (a, b, x), (c, d, y) = self.matrix
+        k = 1.0 / (a * d - b * c)
+        return ((d * k, -b * k, (b * y - d * x) * k), (-c * k, a * k, (c * x - a * y) * k))
+
+
+SignalKind = Literal["category", "absolute", "relative"]
+
+
+@dataclass(frozen=True)
+class SignalSpec:
+    """What the driving signal of a checkpoint means.
+
+    kind: "category" (one-hot), "absolute" (units of the face as shown) or "relative" (change from the photo).
+    names: one an entry. neutral: the values that mean "no expression". low, high: the range seen in training.
+    presets: named expressions as {name: {unit: value}}.
+    """
+
+    kind: SignalKind
+    names: tuple[str, ...]
+    neutral: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    presets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        if self.kind not in ("category", "absolute", "relative"):
+            raise InputError(f"signal kind {self.kind!r} is unknown; expected category, absolute or relative")
+        for key, default in (("neutral", 0.0), ("low", 0.0), ("high", 1.0)):
+            values = tuple(float(v) for v in getattr(self, key)) or (default,) * n
+            if len(values) != n:
+                raise InputError(f"signal {key} has {len(values)} values for {n} names; give one a name")
+            object.__setattr__(self, key, values)
+        object.__setattr__(self, "names", tuple(self.names))
+
+    def vector(self, values: Mapping[str, float]) -> Tensor:
+        """[1,N] signal from named units; units not named stay at neutral. Unknown names are refused."""
+        unknown = sorted(set(values) - set(self.names))
+        if unknown:
+            raise InputError(f"signal {', '.join(unknown)} unknown to this checkpoint; it knows {', '.join(self.names)}")
+        base = dict(zip(self.names, self.neutral, strict=True))
+        return torch.tensor([[float({**base, **values}[n]) for n in self.names]])
+
+    def preset(self, name: str, strength: float = 1.0) -> Tensor:
+        """[1,N] signal of a named expression, scaled by ``strength`` away from neutral."""
+        if name not in self.presets:
+            known = ", ".join(sorted(self.presets)) or "none"
+            raise InputError(f"expression {name!r} is unknown to this checkpoint; it knows {known}")
+        neutral = torch.tensor([self.neutral])
+        return neutral + strength * (self.vector(self.presets[name]) - neutral)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for a checkpoint's metadata."""
+        keys = ("kind", "names", "neutral", "low", "high")
+        return {k: getattr(self, k) for k in keys} | {"presets": {k: dict(v) for k, v in self.presets.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SignalSpec:
+        """Inverse of ``to_json``; unknown keys are refused by the dataclass."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})

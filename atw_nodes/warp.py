@@ -1,0 +1,60 @@
+"""Backward warping, and THE conventions of this library. Other rooms refer to this block.
+
+Images      float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside ``networks.py``.
+Pixels      half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
+Warp        backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
+Motion      ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the width and
+            the height of what it moves: up-sampling a motion is interpolation alone, never rescaling.
+Frame       ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in fractions of
+            the frame's sides along the frame's own axes.
+Zero        d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .types import ShapeError, check_shape
+
+
+def sample(source: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values of ``source`` [B,C,H,W] at ``points`` [B,h,w,2], (x, y) as fractions of its width and height.
+
+    Returns [B,C,h,w]. The only ``grid_sample`` of this repository.
+    """
+    return F.grid_sample(source, points * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def identity_points(height: int, width: int, like: Tensor | None = None) -> Tensor:
+    """[1,height,width,2]: the pixel centres as (x, y) fractions, in the type and on the device of ``like``."""
+    options = {} if like is None else {"dtype": like.dtype, "device": like.device}
+    x = (torch.arange(width, **options) + 0.5) / width
+    y = (torch.arange(height, **options) + 0.5) / height
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)[None]
+
+
+def backward_warp(source: Tensor, field: Tensor) -> Tensor:
+    """out(p) = source(p + field(p)): ``source`` [B,C,h,w] float, ``field`` [B,2,h,w] in fractions -> [B,C,h,w]."""
+    check_shape(field, "B2hw", "motion field")
+    if source.shape[-2:] != field.shape[-2:] or len(source) != len(field):
+        raise ShapeError(
+            f"cannot warp {list(source.shape)} by a motion field {list(field.shape)}: batch and size must agree; "
+            f"up-sample the field to {source.shape[-1]}x{source.shape[-2]} first"
+        )
+    points = identity_points(*field.shape[-2:], like=field) + field.movedim(1, -1)
+    return sample(source, points.to(source.dtype))
+
+
+def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tensor:
+    """The frame's soft mask at canonical ``points`` [...,2]: 1 inside, 0 at the edge and beyond, smooth between.
+
+    The outer ``margin`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer ring and
+    motion ends at the frame's edge without a step. ``feather`` 0 (whole image) gives 1 everywhere.
+    """
+    if feather == 0:
+        return torch.ones_like(points[..., 0])
+    edge = torch.minimum(points, 1 - points).amin(-1)
+    t = ((edge - margin) / feather).clamp(0, 1)
+    return t * t * (3 - 2 * t)
