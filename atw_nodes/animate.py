@@ -33,7 +33,8 @@ def generate(
     """The low-resolution side of a clip, ``batch`` frames at a time; memory does not grow with the clip.
 
     signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
-    (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of 0, and a
+    (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of
+    0, and a
     signal of a relative model that asks for no change, is the photo itself.
     """
     generator, spec = checkpoint.generator, checkpoint.signal
@@ -54,7 +55,9 @@ def generate(
         else:
             now = signal[start : start + batch]
             moves = (now != 0).any(1) if relative else torch.ones(len(now), dtype=torch.bool, device=device)
-            motion = Motion(generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask), moves.float())
+            motion = Motion(
+                generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask), moves.float()
+            )
         image = low.expand(len(now), -1, -1, -1)
         yield Low(motion, *generator.refine_warped(image, now, motion.field))
 
@@ -71,8 +74,10 @@ def animate(
     """Animate ``photo`` [1,3,H,W] (uint8, or float in [0,1]): yields frames [1,3,H,W] in the photo's type.
 
     A fourth channel (alpha) is moved along and comes back as the fourth channel of every frame.
-    signal, weights: see ``generate``. frame: where the face is, the whole image if not given. out: a buffer like the
-    photo that every frame is written into (see ``reswarp``). Raises ``ShapeError`` before any work on bad shapes.
+    signal, weights: see ``generate``. frame: where the face is, the whole image if not given. out: a buffer
+    like the
+    photo that every frame is written into (see ``reswarp``). Raises ``ShapeError`` before any work on bad
+    shapes.
     """
     check_shape(photo, "1CHW", "photo")
     residuals = decompose(photo[:, :3], frame, checkpoint.generator.config.size)

@@ -1,6 +1,7 @@
 """Checkpoints: one safetensors file whose metadata is one JSON object. Nothing is ever unpickled.
 
-Metadata: ``format`` ("atw"), ``version``, ``generator`` (config), ``signal`` (spec), ``training`` (data, licence,
+Metadata: ``format`` ("atw"), ``version``, ``generator`` (config), ``signal`` (spec), ``training`` (data,
+licence,
 steps, losses), ``sha`` (SHA-256 over the names, shapes and bytes of the weights, in name order).
 """
 
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .images import atomic_path
+from .files import atomic_path
 from .networks import Generator, GeneratorConfig
 from .types import CheckpointError, SignalSpec
 
@@ -48,16 +49,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Inverse of ``write_tensors``. Anything that is not such a file is a ``CheckpointError`` naming it."""
     if not Path(path).is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; give a .safetensors file or one of: {', '.join(bundled())}")
+        raise CheckpointError(
+            f"{path}: no such checkpoint; give a .safetensors file or one of: {', '.join(bundled())}"
+        )
     try:
         with safe_open(str(path), "pt") as f:
             text = (f.metadata() or {}).get("atw")
             tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (not a dict)
         meta = json.loads(text) if text is not None else None
     except (SafetensorError, OSError, ValueError) as e:
-        raise CheckpointError(f"{path}: damaged or not a safetensors file ({e}); download or train it again") from e
+        raise CheckpointError(
+            f"{path}: damaged or not a safetensors file ({e}); download or train it again"
+        ) from e
     if not isinstance(meta, dict):
-        raise CheckpointError(f"{path}: a safetensors file without ATW metadata; expected a checkpoint made by this project")
+        raise CheckpointError(
+            f"{path}: a safetensors file without ATW metadata; expected a checkpoint made by this project"
+        )
     return tensors, meta
 
 
@@ -71,10 +78,14 @@ def weights_sha(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save_checkpoint(path: Path, generator: Generator, signal: SignalSpec, training: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, generator: Generator, signal: SignalSpec, training: Mapping[str, Any]
+) -> None:
     """Write ``generator`` and its ``signal`` under ``path``; ``training`` is free-form and shown to users."""
     if len(signal.names) != generator.config.signal:
-        raise CheckpointError(f"signal has {len(signal.names)} names, the generator takes {generator.config.signal}")
+        raise CheckpointError(
+            f"signal has {len(signal.names)} names, the generator takes {generator.config.signal}"
+        )
     weights = generator.state_dict()
     meta = {
         "format": FORMAT,
@@ -88,15 +99,19 @@ def save_checkpoint(path: Path, generator: Generator, signal: SignalSpec, traini
 
 
 def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[Path] = ()) -> Checkpoint:
-    """Load a checkpoint by bundled name, by file in ``folders``, by path, or ``hf://owner/repo/file.safetensors``.
+    """Load a checkpoint by bundled name, by file in ``folders``, by path, or
+    ``hf://owner/repo/file.safetensors``.
 
-    Strict: an unknown version, missing or extra weights, a wrong shape, NaN or a wrong sha is a ``CheckpointError``.
+    Strict: an unknown version, missing or extra weights, a wrong shape, NaN or a wrong sha is a
+    ``CheckpointError``.
     """
     path = find_checkpoint(source, folders)
     tensors, meta = read_tensors(path)
     if meta.get("format") != FORMAT or meta.get("version") != VERSION:
         found = f"format {meta.get('format')!r}, version {meta.get('version')!r}"
-        raise CheckpointError(f"{path}: {found}; this release reads format {FORMAT!r}, version {VERSION}; update the pack")
+        raise CheckpointError(
+            f"{path}: {found}; this release reads format {FORMAT!r}, version {VERSION}; update the pack"
+        )
     try:
         config = GeneratorConfig.from_json(meta["generator"])
         signal = SignalSpec.from_json(meta["signal"])
@@ -105,22 +120,31 @@ def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[
     generator = Generator(config)
     _check_weights(path, generator.state_dict(), tensors)
     if weights_sha(tensors) != meta.get("sha"):
-        raise CheckpointError(f"{path}: the weights do not match their sha {meta.get('sha')}; the file was altered")
+        raise CheckpointError(
+            f"{path}: the weights do not match their sha {meta.get('sha')}; the file was altered"
+        )
     if len(signal.names) != config.signal:
         raise CheckpointError(f"{path}: {len(signal.names)} signal names for a generator of {config.signal}")
     generator.load_state_dict(tensors)
-    return Checkpoint(generator.eval().requires_grad_(False), signal, meta.get("training", {}), path, meta["sha"])
+    return Checkpoint(
+        generator.eval().requires_grad_(False), signal, meta.get("training", {}), path, meta["sha"]
+    )
 
 
 def _check_weights(path: Path, want: Mapping[str, Tensor], have: Mapping[str, Tensor]) -> None:
     missing, extra = sorted(set(want) - set(have)), sorted(set(have) - set(want))
     if missing or extra:
-        raise CheckpointError(f"{path}: missing weights {missing[:3]}, unexpected {extra[:3]}; not the generator it claims to be")
+        raise CheckpointError(
+            f"{path}: missing weights {missing[:3]}, unexpected {extra[:3]}; "
+            "the file is not the generator it claims to be, download or train it again"
+        )
     for name, value in have.items():
         if value.shape != want[name].shape:
             raise CheckpointError(f"{path}: {name} is {list(value.shape)}, expected {list(want[name].shape)}")
         if not bool(torch.isfinite(value.float()).all()):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; the training diverged, use another checkpoint")
+            raise CheckpointError(
+                f"{path}: {name} holds NaN or infinity; the training diverged, use another checkpoint"
+            )
 
 
 def model_folders() -> list[Path]:
@@ -136,7 +160,9 @@ def bundled() -> dict[str, Path]:
 
 
 def find_checkpoint(source: str | os.PathLike[str], folders: Iterable[Path] = ()) -> Path:
-    """The file that ``source`` names: bundled name, file in ``folders``, path, or ``hf://`` address, in that order."""
+    """The file that ``source`` names: bundled name, file in ``folders``, path, or ``hf://`` address, in that
+    order.
+    """
     text = os.fspath(source)
     if text.startswith("hf://"):
         return _from_hub(text)
@@ -150,11 +176,16 @@ def find_checkpoint(source: str | os.PathLike[str], folders: Iterable[Path] = ()
     if Path(text).is_file():
         return Path(text)
     known = ", ".join(bundled()) or "none"
-    raise CheckpointError(f"{text}: no such checkpoint; give a file, hf://owner/repo/file.safetensors, or a bundled name ({known})")
+    raise CheckpointError(
+        f"{text}: no such checkpoint; give a file, hf://owner/repo/file.safetensors, "
+        f"or a bundled name ({known})"
+    )
 
 
 def _from_hub(address: str) -> Path:
-    """Download ``hf://owner/repo/path/file.safetensors`` into the hub's cache (resumable) and return the file."""
+    """Download ``hf://owner/repo/path/file.safetensors`` into the hub's cache (resumable) and return the
+    file.
+    """
     parts = address.removeprefix("hf://").split("/")
     if len(parts) < 3 or not address.endswith(".safetensors") or not all(parts):
         raise CheckpointError(f"{address}: expected hf://owner/repo/file.safetensors")
@@ -165,5 +196,7 @@ def _from_hub(address: str) -> Path:
         return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:])))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise CheckpointError(f"{address}: could not be fetched ({reason}); check the address and the connection, "
-                              "or put the file into a models folder") from e
+        raise CheckpointError(
+            f"{address}: could not be fetched ({reason}); check the address and the connection, "
+            "or put the file into a models folder"
+        ) from e

@@ -1,4 +1,6 @@
-"""The command line: ``python -m atw_nodes animate PHOTO -o OUT``. Errors are one line on stderr and exit code 2."""
+"""The command line: ``python -m atw_nodes animate PHOTO -o OUT``. Errors are one line on stderr and exit code
+2.
+"""
 
 from __future__ import annotations
 
@@ -53,20 +55,43 @@ def _parser() -> argparse.ArgumentParser:
     a = commands.add_parser("animate", help="animate a photo into a clip or a still")
     a.add_argument("photo", type=Path, metavar="PHOTO")
     a.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
-                   help=".mp4 .mov .mkv .webm .gif .webp, a still (.png .jpg .tif), or a new folder for PNGs")  # fmt: skip
-    a.add_argument("--expression", default="smiling", metavar="NAME", help="a preset of the checkpoint (default: smiling)")
-    a.add_argument("--strength", type=_bounded(float, 0, MAX_STRENGTH), default=1.0, metavar="S", help="0..1.5 (default: 1)")
-    a.add_argument("--frames", type=_bounded(int, 1, MAX_FRAMES), default=48, metavar="N", help="length of a clip (default: 48)")
-    a.add_argument("--fps", type=_bounded(float, 0.1, MAX_FPS), default=24.0, help="frames a second (default: 24)")
+                   help=".mp4 .mov .mkv .webm .gif .webp .png .jpg .tif, or a new folder")  # fmt: skip
+    a.add_argument(
+        "--expression",
+        default="smiling",
+        metavar="NAME",
+        help="a preset of the checkpoint (default: smiling)",
+    )
+    a.add_argument(
+        "--strength",
+        type=_bounded(float, 0, MAX_STRENGTH),
+        default=1.0,
+        metavar="S",
+        help="0..1.5 (default: 1)",
+    )
+    a.add_argument(
+        "--frames",
+        type=_bounded(int, 1, MAX_FRAMES),
+        default=48,
+        metavar="N",
+        help="length of a clip (default: 48)",
+    )
+    a.add_argument(
+        "--fps", type=_bounded(float, 0.1, MAX_FPS), default=24.0, help="frames a second (default: 24)"
+    )
     a.add_argument("--curve", choices=CURVES, default="pulse", help="how the expression comes (and goes)")
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
     a.add_argument("--face", default="whole", metavar="auto|whole|X,Y,SIDE",
-                   help="the head-shot square in pixels; whole if the photo is a head shot (default)")  # fmt: skip
-    a.add_argument("--checkpoint", default=None, metavar="NAME|FILE|hf://...", help="default: the bundled one")
+                   help="the head-shot square in pixels; whole: the photo is one (default)")  # fmt: skip
+    a.add_argument(
+        "--checkpoint", default=None, metavar="NAME|FILE|hf://...", help="default: the bundled one"
+    )
     a.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
-    a.add_argument("--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of the intermediates")
+    a.add_argument(
+        "--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of the intermediates"
+    )
     a.add_argument("--quiet", action="store_true", help="no progress bar")
     a.set_defaults(run=_animate)
     return parser
@@ -82,7 +107,9 @@ def _progress(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
         if show and (now - shown > 0.1 or i == total):
             rate, shown = i / max(now - begun, 1e-6), now
             bar = "#" * (30 * i // total)
-            sys.stderr.write(f"\r[{bar:<30}] {i}/{total}  {rate:.1f} frames/s  {(total - i) / rate:.0f} s left ")
+            sys.stderr.write(
+                f"\r[{bar:<30}] {i}/{total}  {rate:.1f} frames/s  {(total - i) / rate:.0f} s left "
+            )
             sys.stderr.flush()
     if show:
         sys.stderr.write("\n")
@@ -104,13 +131,14 @@ def _device(name: str) -> torch.device:
 
 def _check_output(path: Path, what: str) -> None:
     """Fail before the work rather than after it."""
-    from .images import STILL_SUFFIXES
-    from .video import CLIP_SUFFIXES
+    from .files import CLIP_SUFFIXES, STILL_SUFFIXES
 
     suffix = path.suffix.lower()
     if suffix and suffix not in (*STILL_SUFFIXES, *CLIP_SUFFIXES) and not path.is_dir():
         known = ", ".join(dict.fromkeys((*CLIP_SUFFIXES, *STILL_SUFFIXES)))
-        raise OutputError(f"{what} {path}: unknown suffix {suffix!r}; expected one of {known}, or a new folder's name")
+        raise OutputError(
+            f"{what} {path}: unknown suffix {suffix!r}; expected one of {known}, or a new folder's name"
+        )
     parent = path.resolve().parent
     if not parent.is_dir():
         raise OutputError(f"{what} {path}: there is no folder {parent}; create it or choose another")
@@ -119,7 +147,7 @@ def _check_output(path: Path, what: str) -> None:
 def _animate(args: argparse.Namespace) -> int:
     _check_output(args.output, "-o")
     if args.sheet is not None:
-        from .images import STILL_SUFFIXES
+        from .files import STILL_SUFFIXES
 
         if args.sheet.suffix.lower() not in STILL_SUFFIXES:
             raise OutputError(f"--sheet {args.sheet}: expected a picture, for example sheet.png")
@@ -159,7 +187,8 @@ def _write(
     import torch
 
     from .animate import animate
-    from .images import STILL_SUFFIXES, write_still
+    from .files import STILL_SUFFIXES
+    from .images import write_still
     from .signals import curve
     from .video import ClipWriter, is_clip
 
@@ -185,12 +214,15 @@ def _write(
 def _write_sheet(
     path: Path, photo: Tensor, checkpoint: Checkpoint, signal: Tensor, frame: FaceFrame, config: ReswarpConfig
 ) -> None:
-    """The paper's Fig. 4 for this photo: photo, motion, coarse, refined, warped residual, final; half and full strength."""
+    """The paper's Fig. 4 for this photo: photo, motion, coarse, refined, warped residual, final; half and
+    full strength.
+    """
     from .animate import generate
     from .images import write_still
     from .pyramid import to_float, upsample
-    from .reswarp import canonical, decompose, reswarp
+    from .reswarp import decompose, reswarp
     from .sheets import contact_sheet, motion_view, residual_view
+    from .tiles import canonical
 
     residuals = decompose(photo, frame, checkpoint.generator.config.size)
     low = next(generate(checkpoint, residuals, signal, [0.5, 1.0]))
@@ -211,7 +243,9 @@ def _write_sheet(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 when interrupted."""
+    """Run the command line and return its exit code: 0, 2 for anything the user can mend, 130 when
+    interrupted.
+    """
     with suppress(AttributeError, ValueError):
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
@@ -223,7 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines = str(e).splitlines()
         if isinstance(e, RuntimeError) and "memory" not in str(e):
             raise
-        text = f"out of memory ({lines[0] if lines else 'allocation failed'}); use a smaller photo or another --device"
+        why = lines[0] if lines else "allocation failed"
+        text = f"out of memory ({why}); use a smaller photo or another --device"
     except KeyboardInterrupt:
         sys.stderr.write("\natw: interrupted, nothing was left behind\n")
         return 130

@@ -1,7 +1,9 @@
 """Training data: a manifest CSV of aligned face crops -> augmented batches.
 
-The manifest has one row an image (columns image, matte, set, subject, expression); ``landmarks.npy`` beside it is
-float32 [rows,478,2] in pixels of the crop. The canonical square is the central 2/3 of each crop; the rest is margin.
+The manifest has one row an image (columns image, matte, set, subject, expression); ``landmarks.npy`` beside
+it is
+float32 [rows,478,2] in pixels of the crop. The canonical square is the central 2/3 of each crop; the rest is
+margin.
 """
 
 from __future__ import annotations
@@ -50,10 +52,14 @@ def _gap_mask(landmarks: np.ndarray, work: int) -> np.ndarray:
 
 
 def read_faces(folder: Path, size: int, exclude: Collection[str] = (), only: Collection[str] = ()) -> Faces:
-    """Read ``folder``/manifest.csv for a generator of side ``size``; ``exclude`` and ``only`` name "set/subject"."""
+    """Read ``folder``/manifest.csv for a generator of side ``size``; ``exclude`` and ``only`` name
+    "set/subject".
+    """
     manifest = Path(folder) / "manifest.csv"
     if not manifest.is_file():
-        raise InputError(f"{manifest}: no such manifest; expected a folder with manifest.csv and landmarks.npy")
+        raise InputError(
+            f"{manifest}: no such manifest; expected a folder with manifest.csv and landmarks.npy"
+        )
     with manifest.open(newline="", encoding="utf-8") as f:
         rows = list(csv.DictReader(f))
     points = np.load(Path(folder) / "landmarks.npy", allow_pickle=False).astype(np.float64)
@@ -101,7 +107,9 @@ class Augment:
 
 
 class _Crop:
-    """A random similarity, flip and smooth bend of the canonical square: canonical (u, v) -> fractions of the crop."""
+    """A random similarity, flip and smooth bend of the canonical square: canonical (u, v) -> fractions of the
+    crop.
+    """
 
     def __init__(self, n: int, size: int, a: Augment, g: torch.Generator) -> None:
         def spread(k: float) -> Tensor:
@@ -110,7 +118,9 @@ class _Crop:
         angle, scale, aspect = spread(a.angle), torch.exp(spread(a.scale)), torch.exp(spread(a.aspect))
         flip = torch.where(torch.rand(n, generator=g) < 0.5, -1.0, 1.0) if a.scale else torch.ones(n)
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        self.matrix = torch.stack([torch.stack([cos * flip * aspect, -sin], -1), torch.stack([sin * flip * aspect, cos], -1)], 1)
+        self.matrix = torch.stack(
+            [torch.stack([cos * flip * aspect, -sin], -1), torch.stack([sin * flip * aspect, cos], -1)], 1
+        )
         self.shift = torch.stack([spread(a.shift), spread(a.shift)], -1)
         bend = torch.randn(n, 2, 5, 5, generator=g) * a.bend
         self.bend = F.interpolate(bend, size=(size, size), mode="bicubic", align_corners=False)
@@ -125,7 +135,9 @@ class _Crop:
         return sample(images, self.points)
 
     def place(self, landmarks: Tensor) -> Tensor:
-        """Landmarks [B,L,2] in fractions of the crop -> canonical, inverting the bend by fixed-point iteration."""
+        """Landmarks [B,L,2] in fractions of the crop -> canonical, inverting the bend by fixed-point
+        iteration.
+        """
         flat = (landmarks.float() - 0.5) * MARGIN - self.shift[:, None]
         straight = flat @ torch.linalg.inv(self.matrix).transpose(1, 2) + 0.5
         u = straight
@@ -137,7 +149,9 @@ class _Crop:
 def _scene(n: int, size: int, g: torch.Generator) -> Tensor:
     """Random backgrounds [n,3,S,S]: smooth colours with noise."""
     blobs = torch.randn(n, 3, 4, 4, generator=g) * torch.rand(n, 1, 1, 1, generator=g)
-    smooth = F.interpolate(blobs + torch.randn(n, 3, 1, 1, generator=g) * 0.5, size=(size, size), mode="bicubic")
+    smooth = F.interpolate(
+        blobs + torch.randn(n, 3, 1, 1, generator=g) * 0.5, size=(size, size), mode="bicubic"
+    )
     noise = torch.randn(n, 3, size, size, generator=g) * 0.1 * torch.rand(n, 1, 1, 1, generator=g)
     return ((smooth + noise) / 2 + 0.5).clamp(0, 1)
 
@@ -152,7 +166,9 @@ class _Colour:
         self.gain = torch.exp(normal(n, 3, 1, 1) * 0.12 + normal(n, 1, 1, 1) * 0.18)
         self.offset = normal(n, 1, 1, 1) * 0.05
         self.saturation = 1 + (torch.rand(n, 1, 1, 1, generator=g) * 1.4 - 1) * amount
-        light = F.interpolate(normal(n, 1, 3, 3) * 0.25, size=(size, size), mode="bilinear", align_corners=True)
+        light = F.interpolate(
+            normal(n, 1, 3, 3) * 0.25, size=(size, size), mode="bilinear", align_corners=True
+        )
         self.light = 1 + light
         self.soft = (torch.rand(n, 1, 1, 1, generator=g) < 0.2 * amount).float()
 
@@ -165,7 +181,7 @@ class _Colour:
 
 
 def _glasses(source: Tensor, landmarks: Tensor, chance: float, g: torch.Generator) -> Tensor:
-    """Opacity [B,1,S,S] of a drawn pair of glasses: two rings and a bridge around the eyes of ``landmarks``."""
+    """Opacity [B,1,S,S] of drawn glasses: two rings around the eyes of ``landmarks``."""
     n, size = len(source), source.shape[-1]
     eyes = torch.stack([landmarks[:, [33, 133]].mean(1), landmarks[:, [362, 263]].mean(1)], 1)  # [B,2,2]
     distance = (eyes[:, 0] - eyes[:, 1]).norm(dim=-1)[:, None, None]
@@ -184,7 +200,11 @@ def _around(landmarks: Tensor, size: int) -> Tensor:
     """Soft ellipses [B,1,S,S] around the mouth and, at half weight, the eyes of canonical ``landmarks``."""
     u = identity_points(size, size, like=landmarks)
     total = torch.zeros(len(landmarks), size, size)
-    for a, b, grow, flat, weight in ((61, 291, 0.6, 0.6, 1.0), (33, 133, 0.7, 0.6, 0.5), (362, 263, 0.7, 0.6, 0.5)):
+    for a, b, grow, flat, weight in (
+        (61, 291, 0.6, 0.6, 1.0),
+        (33, 133, 0.7, 0.6, 0.5),
+        (362, 263, 0.7, 0.6, 0.5),
+    ):
         centre = (landmarks[:, a] + landmarks[:, b]) / 2
         half = (landmarks[:, a] - landmarks[:, b]).norm(dim=-1) * grow + 1e-3
         d = (u - centre[:, None, None]) / half[:, None, None, None] / torch.tensor([1.0, flat])
@@ -195,7 +215,8 @@ def _around(landmarks: Tensor, size: int) -> Tensor:
 class PairSampler:
     """Draws batches of (photo, signal, target) from pairs of photos of one person.
 
-    A share of the rows asks for the true target at its measured units; the others ask for a part of that change, or
+    A share of the rows asks for the true target at its measured units; the others ask for a part of that
+    change, or
     for it on another person's face (landmarks moved alike), and have landmarks but no true photo.
     """
 
@@ -216,11 +237,15 @@ class PairSampler:
         self.augment, self.partial, self.transfer = augment or Augment(), partial, transfer
         self.neutral = [i for i, r in enumerate(faces.rows) if r["expression"] == "neutral"]
         marks = faces.landmarks.numpy()
-        self.units = torch.from_numpy(np.stack([unit_change(marks[a], marks[b], self.names) for a, b in self.pairs]))
+        self.units = torch.from_numpy(
+            np.stack([unit_change(marks[a], marks[b], self.names) for a, b in self.pairs])
+        )
         moved = np.stack([np.linalg.norm(marks[b] - marks[a], axis=-1) for a, b in pairs]).mean(0)
         self.weight = torch.from_numpy(1 + 4 * (moved / moved.max()) ** 2).float()  # [L]
 
-    def _rows(self, n: int, g: torch.Generator) -> tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]:
+    def _rows(
+        self, n: int, g: torch.Generator
+    ) -> tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]:
         """(source, target image, source and target landmarks, signal, paired) of ``n`` random examples."""
         marks = self.faces.landmarks
         sources, targets, ends, signals, paired = [], [], [], [], []
@@ -251,10 +276,20 @@ class PairSampler:
         marks = self.faces.landmarks
         units = np.stack([unit_change(marks[a].numpy(), marks[b].numpy(), self.names) for a, b in pairs])
         quiet = torch.Generator().manual_seed(0)
-        return self._make(s, t, marks[s], marks[t], torch.from_numpy(units), torch.ones(len(s)), Augment.none(), quiet)
+        return self._make(
+            s, t, marks[s], marks[t], torch.from_numpy(units), torch.ones(len(s)), Augment.none(), quiet
+        )
 
     def _make(
-        self, s: list[int], t: list[int], start: Tensor, end: Tensor, signal: Tensor, paired: Tensor, a: Augment, g: torch.Generator
+        self,
+        s: list[int],
+        t: list[int],
+        start: Tensor,
+        end: Tensor,
+        signal: Tensor,
+        paired: Tensor,
+        a: Augment,
+        g: torch.Generator,
     ) -> Batch:
         faces, n = self.faces, len(s)
         crop, colour = _Crop(n, self.size, a, g), _Colour(n, self.size, a.colour, g)

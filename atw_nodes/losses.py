@@ -1,6 +1,7 @@
 """Training losses: pure, unweighted, one signature ``(batch, out) -> scalar``. Weights live in the phases.
 
-The paper's terms carry their equation's number. The supervised terms (landmark, photometric, edges, ...) are ours:
+The paper's terms carry their equation's number. The supervised terms (landmark, photometric, edges, ...) are
+ours:
 they need pairs of photos with landmarks and are used for the warm start. Networks come in as callables.
 """
 
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .networks import Generated
+from .types import Generated
 from .warp import identity_points, sample
 
 
@@ -78,7 +79,9 @@ def photometric_coarse(batch: Batch, out: Generated) -> Tensor:
 
 
 def photometric(batch: Batch, out: Generated) -> Tensor:
-    """L1 of O^r to the true photo, mouth and eyes weighted (they are 1-2 % of the pixels), the open mouth most."""
+    """L1 of O^r to the true photo, mouth and eyes weighted (they are 1-2 % of the pixels), the open mouth
+    most.
+    """
     weight = 0.2 + batch.person + 8 * batch.focus + 12 * batch.gap
     return _mean((out.refined - batch.target).abs(), weight * _paired(batch))
 

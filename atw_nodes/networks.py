@@ -1,15 +1,15 @@
-"""The generator: Motion network, Refinement network, and the continuous zero (paper, Sec. 3.2 and Fig. 2b)."""
+"""The generator: Motion network, Refinement network, continuous zero (paper, Sec. 3.2 and Fig. 2b)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from .types import InputError, ShapeError, check_shape
+from .types import Generated, InputError, ShapeError, check_shape
 from .warp import backward_warp
 
 
@@ -18,10 +18,13 @@ class GeneratorConfig:
     """Everything that decides the generator's shape; stored in the checkpoint.
 
     signal: length of the driving signal. size: side of the low-resolution image. width: channels of the first
-    layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it beside
-    the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's factor on tanh).
+    layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it
+    beside
+    the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's factor on
+    tanh).
     zero: signal length over which motion and refinement fade in; 0 switches the fade off (paper, a = 1).
-    refine_source: the Refinement network also sees the photo, the motion and the signal, not O^w alone (paper).
+    refine_source: the Refinement network also sees the photo, the motion and the signal, not O^w alone
+    (paper).
     """
 
     signal: int
@@ -88,7 +91,9 @@ class _Norm(nn.Module):
 class _Layer(nn.Module):
     """[up-sampling] -> convolution -> [normalisation] -> [activation]."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module | None, act: nn.Module | None, up: bool = False) -> None:
+    def __init__(
+        self, conv: nn.Conv2d, norm: nn.Module | None, act: nn.Module | None, up: bool = False
+    ) -> None:
         super().__init__()
         self.up = nn.Upsample(scale_factor=2, mode="nearest") if up else None
         self.conv, self.norm, self.act = conv, norm, act
@@ -112,12 +117,15 @@ class _Residual(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """7x7 convolution, two stride-2 convolutions, residual blocks, two up-samplings, 7x7 convolution (Sec. 3.2).
+    """7x7 convolution, two stride-2 convolutions, residual blocks, two up-samplings, 7x7 convolution (Sec.
+    3.2).
 
     ``normalised``: instance norm and ReLU (Motion network) or ELU alone (Refinement network).
     """
 
-    def __init__(self, inputs: int, outputs: int, blocks: int, config: GeneratorConfig, normalised: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, config: GeneratorConfig, normalised: bool
+    ) -> None:
         super().__init__()
         w = config.width
 
@@ -151,14 +159,6 @@ class EncoderDecoder(nn.Module):
         return self.last(x)
 
 
-class Generated(NamedTuple):
-    """What the generator makes of one batch."""
-
-    field: Tensor  # [B,2,S,S] fractions of the frame, mask applied
-    coarse: Tensor  # [B,3,S,S] in [0,1], O^w
-    refined: Tensor  # [B,3,S,S] near [0,1], O^r
-
-
 def _tile(signal: Tensor, size: int) -> Tensor:
     return signal[:, :, None, None].expand(-1, -1, size, size)
 
@@ -171,11 +171,13 @@ class Generator(nn.Module):
         self.config = config
         n = config.signal
         seen = 3 + (5 + n if config.refine_source else 0)  # O^w [+ I, motion, signal]
-        self.motion = EncoderDecoder(3 + (n if config.conditioning == "concat" else 0), 2, config.motion_blocks, config, True)
+        self.motion = EncoderDecoder(
+            3 + (n if config.conditioning == "concat" else 0), 2, config.motion_blocks, config, True
+        )
         self.refine = EncoderDecoder(seen, 3, config.refine_blocks, config, False)
 
     def strength(self, signal: Tensor) -> Tensor:
-        """a(c) [B,1,1,1]: exactly 0 at c = 0, smooth, tending to 1 as the signal grows; 1 when ``zero`` is 0."""
+        """a(c) [B,1,1,1]: exactly 0 at c = 0, smooth, tending to 1 as c grows; 1 when ``zero`` is 0."""
         if self.config.zero == 0:
             return signal.new_ones(len(signal), 1, 1, 1)
         squared, soft = signal.square().sum(1), 0.05
@@ -187,14 +189,20 @@ class Generator(nn.Module):
         check_shape(low, "B3HW", "low-resolution image")
         check_shape(signal, "BN", "signal")
         if low.shape[-1] != c.size or low.shape[-2] != c.size:
-            raise ShapeError(f"generator takes {c.size}x{c.size} images, got {low.shape[-1]}x{low.shape[-2]}; decompose to {c.size}")
+            raise ShapeError(
+                f"generator takes {c.size}x{c.size} images, got {low.shape[-1]}x{low.shape[-2]}; "
+                f"decompose to {c.size}"
+            )
         if signal.shape[1] != c.signal or len(signal) != len(low):
-            raise ShapeError(f"signal has shape {list(signal.shape)}, expected [{len(low)}, {c.signal}]: one row an image")
+            raise ShapeError(
+                f"signal has shape {list(signal.shape)}, expected [{len(low)}, {c.signal}]: one row an image"
+            )
 
     def predict_motion(self, low: Tensor, signal: Tensor, mask: Tensor | None = None) -> Tensor:
         """Motion field [B,2,S,S] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N].
 
-        mask: [S,S] or [B,1,S,S], the frame's feather; it multiplies the field, so all that follows sees one field.
+        mask: [S,S] or [B,1,S,S], the frame's feather; it multiplies the field, so all that follows sees one
+        field.
         """
         self._check(low, signal)
         x = low * 2 - 1
@@ -205,7 +213,8 @@ class Generator(nn.Module):
         return field if mask is None else field * mask
 
     def refine_warped(self, low: Tensor, signal: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
-        """(coarse O^w, refined O^r), each [B,3,S,S], of ``low`` under a given ``field``, as by an interpolated motion.
+        """(coarse O^w, refined O^r), each [B,3,S,S], of ``low`` under a given ``field``, as by an
+        interpolated motion.
 
         ``signal`` is the signal this frame carries (weight times the full signal).
         """
@@ -218,8 +227,10 @@ class Generator(nn.Module):
         change = self.refine(x, signal).float() / 2  # the networks' [-1,1] is twice our [0,1]
         return coarse, coarse + self.strength(signal.float()) * change
 
-    def forward(self, low: Tensor, signal: Tensor, mask: Tensor | None = None, refine: bool = True) -> Generated:
-        """``low`` [B,3,S,S] in [0,1], ``signal`` [B,N]. With ``refine`` off, refined is coarse (warm start)."""
+    def forward(
+        self, low: Tensor, signal: Tensor, mask: Tensor | None = None, refine: bool = True
+    ) -> Generated:
+        """``low`` [B,3,S,S] in [0,1], ``signal`` [B,N]. ``refine`` off: refined is coarse."""
         field = self.predict_motion(low, signal, mask)
         if not refine:
             coarse = backward_warp(low, field)
@@ -232,7 +243,12 @@ class MouthDiscriminator(nn.Module):
 
     def __init__(self, inputs: int = 4, width: int = 32) -> None:
         super().__init__()
-        plan = [(inputs, width, 3, 1), (width, 2 * width, 4, 2), (2 * width, 4 * width, 4, 2), (4 * width, 4 * width, 3, 1)]
+        plan = [
+            (inputs, width, 3, 1),
+            (width, 2 * width, 4, 2),
+            (2 * width, 4 * width, 4, 2),
+            (4 * width, 4 * width, 3, 1),
+        ]
         norm = nn.utils.parametrizations.spectral_norm
         self.layers = nn.ModuleList([norm(nn.Conv2d(i, o, k, s, 1)) for i, o, k, s in plan])
         self.score = norm(nn.Conv2d(4 * width, 1, 3, 1, 1))

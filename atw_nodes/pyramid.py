@@ -1,6 +1,7 @@
 """Resampling: exact-area down-sampling, interpolating up-sampling, image pyramids. Any height and width.
 
-Both directions are separable: a few source pixels (taps) an output pixel and axis, computed in float64. Positions
+Both directions are separable: a few source pixels (taps) an output pixel and axis, computed in float64.
+Positions
 follow the half-pixel convention of ``warp.py``; beyond the border the edge repeats.
 """
 
@@ -54,7 +55,9 @@ class Taps:
 
 
 def area_taps(n_in: int, n_out: int) -> Taps:
-    """Exact-area average: output i is the mean of the input over [i, i+1)·n_in/n_out, with fractional overlaps."""
+    """Exact-area average: output i is the mean of the input over [i, i+1)·n_in/n_out, with fractional
+    overlaps.
+    """
     edges = torch.arange(n_out + 1, dtype=torch.float64) * n_in / n_out
     low, high = edges[:-1], edges[1:]
     first = torch.floor(low + 1e-9).long()
@@ -74,7 +77,9 @@ def _cubic(t: Tensor) -> Tensor:
 
 
 def taps_at(positions: Tensor, n_in: int, mode: Upsampling = "bilinear") -> Taps:
-    """Interpolation of an input of ``n_in`` pixels at ``positions`` [n] float64, fractions 0..1 of its length."""
+    """Interpolation of an input of ``n_in`` pixels at ``positions`` [n] float64, fractions 0..1 of its
+    length.
+    """
     s = positions * n_in - 0.5
     if mode == "nearest":
         index, weight = torch.floor(s + 0.5)[:, None], torch.ones(len(s), 1, dtype=torch.float64)
@@ -132,17 +137,22 @@ def pyramid_sizes(size: tuple[int, int], side: int) -> list[tuple[int, int]]:
 
 
 def gaussian_pyramid(image: Tensor, side: int) -> list[Tensor]:
-    """``image`` and its successive area averages down to ``side`` x ``side`` (paper, Fig. 3); the first is ``image``."""
+    """``image`` and its successive area averages down to ``side`` x ``side`` (paper, Fig. 3); the first is
+    ``image``.
+    """
     levels = [image]
     for size in pyramid_sizes((image.shape[-2], image.shape[-1]), side)[1:]:
         levels.append(downsample(levels[-1], size))
     return levels
 
 
-def smooth_upsample(table: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear", octaves: int = 3) -> Tensor:
+def smooth_upsample(
+    table: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear", octaves: int = 3
+) -> Tensor:
     """Up-sample ``table`` [B,C,s,s] octave by octave towards ``size``, by at most ``octaves`` doublings.
 
-    Smoother than one interpolation: its creases along the cell borders are rounded. What is left of the way is a
+    Smoother than one interpolation: its creases along the cell borders are rounded. What is left of the way
+    is a
     plain interpolation for the caller to do where it needs the values.
     """
     steps: Sequence[tuple[int, int]] = pyramid_sizes(size, table.shape[-1])[-2::-1][:octaves]

@@ -17,7 +17,8 @@ from .types import check_shape
 def motion_view(field: Tensor, full: float | None = None) -> Tensor:
     """Motion [B,2,h,w] -> [B,3,h,w]: hue is the direction the content moves in, saturation the length.
 
-    full: the length (fraction of the frame) shown in full colour; the largest of the batch if not given. White is
+    full: the length (fraction of the frame) shown in full colour; the largest of the batch if not given.
+    White is
     no motion.
     """
     check_shape(field, "B2hw", "motion field")

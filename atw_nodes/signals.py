@@ -18,7 +18,8 @@ from .types import InputError, ShapeError
 Array = NDArray[np.float64]
 
 # FACS intensity E (value 1.0) as a displacement in eye distances; one place, so that training, measuring and
-# sliders agree. AU12 pulls a lip corner by (0.12 outward, 0.09 up); AU25 opens the gap between the inner lips;
+# sliders agree. AU12 pulls a lip corner by (0.12 outward, 0.09 up); AU25 opens the gap between the inner
+# lips;
 # AU10 raises the upper lip towards the eye line.
 UNIT_DISPLACEMENT: dict[str, float] = {"AU10": 0.10, "AU12": 0.15, "AU25": 0.16}
 _AU12_DIRECTION = (0.8, -0.6)  # (outward, down), unit length
@@ -34,7 +35,9 @@ OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 31
 def eye_centres(landmarks: Array) -> tuple[Array, Array]:
     """Eye centres [2] each, (image left, image right), in the units of ``landmarks`` [478,2] (or [468,2])."""
     if landmarks.ndim != 2 or landmarks.shape[0] < 468 or landmarks.shape[1] != 2:
-        raise ShapeError(f"landmarks have shape {list(landmarks.shape)}, expected [478, 2] (MediaPipe face mesh)")
+        raise ShapeError(
+            f"landmarks have shape {list(landmarks.shape)}, expected [478, 2] (MediaPipe face mesh)"
+        )
     return tuple((landmarks[a] + landmarks[b]) / 2 for a, b in EYE_CORNERS)  # type: ignore[return-value]
 
 
@@ -60,11 +63,15 @@ def _measures(landmarks: Array) -> dict[str, float]:
     }
 
 
-def unit_change(source: Array, target: Array, names: Sequence[str], limit: float = 1.5) -> NDArray[np.float32]:
-    """Change of each named unit from ``source`` to ``target`` landmarks [478,2], clipped to ±``limit``: [N]."""
+def unit_change(
+    source: Array, target: Array, names: Sequence[str], limit: float = 1.5
+) -> NDArray[np.float32]:
+    """[N]: change of each named unit between two sets of landmarks [478,2], clipped to ±``limit``."""
     unknown = sorted(set(names) - set(UNIT_DISPLACEMENT))
     if unknown:
-        raise InputError(f"no geometric measure for {', '.join(unknown)}; there is one for {', '.join(UNIT_DISPLACEMENT)}")
+        raise InputError(
+            f"no geometric measure for {', '.join(unknown)}; there is one for {', '.join(UNIT_DISPLACEMENT)}"
+        )
     a, b = _measures(np.asarray(source, np.float64)), _measures(np.asarray(target, np.float64))
     change = [(b[n] - a[n]) / UNIT_DISPLACEMENT[n] for n in names]
     return np.clip(change, -limit, limit).astype(np.float32)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from . import losses as L
 from .checkpoints import read_tensors, write_tensors
 from .data import PairSampler
-from .networks import Generated, Generator, MouthDiscriminator
-from .types import CheckpointError, InputError
+from .networks import Generator, MouthDiscriminator
+from .types import CheckpointError, Generated, InputError
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything but the data and the phases. Rates decay linearly from ``decay`` of the way to 2 % at the end."""
+    """Everything but the data and the phases. Rates decay linearly from ``decay`` of the way to 2 % at the
+    end.
+    """
 
     steps: int
     batch: int = 12
@@ -94,7 +96,10 @@ class Trainer:
         for phase in self.phases:
             unknown = sorted(set(phase.losses) - set(self.losses))
             if unknown or phase.network not in self.networks:
-                raise InputError(f"phase {phase.name}: unknown {unknown or phase.network}; losses: {', '.join(self.losses)}")
+                raise InputError(
+                    f"phase {phase.name}: unknown {unknown or phase.network}; "
+                    f"losses: {', '.join(self.losses)}"
+                )
         self.random = torch.Generator().manual_seed(config.seed)
         self.step = 0
         self._last: tuple[L.Batch, Generated] | None = None
@@ -137,7 +142,9 @@ class Trainer:
             a.lerp_(b, 1 - rate)
 
     def train(self) -> Iterator[dict[str, Any]]:
-        """Run to the end from the current step; yields one log record a step and saves the state at intervals."""
+        """Run to the end from the current step; yields one log record a step and saves the state at
+        intervals.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         begun, first = time.monotonic(), self.step
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -169,16 +176,22 @@ class Trainer:
         """Write the whole state to ``out``/state.safetensors, atomically; ``resume`` goes on from it."""
         path = self.out / "state.safetensors"
         # "state" marks the file; generator and config are what a resumed run must agree with
-        write_tensors(path, self._named(), {"state": 1, "step": self.step, "generator": self.generator.config.to_json()})
+        write_tensors(
+            path, self._named(), {"state": 1, "step": self.step, "generator": self.generator.config.to_json()}
+        )
         return path
 
     def resume(self) -> int:
-        """Continue from ``out``/state.safetensors; returns the step. The generator's config must be the same."""
+        """Continue from ``out``/state.safetensors; returns the step. Same generator only."""
         tensors, meta = read_tensors(self.out / "state.safetensors")
         if meta.get("generator") != json.loads(json.dumps(asdict(self.generator.config))):
-            raise CheckpointError(f"{self.out}: state of another generator {meta.get('generator')}; use a new folder")
+            raise CheckpointError(
+                f"{self.out}: state of another generator {meta.get('generator')}; use a new folder"
+            )
         for name, net in {**self.networks, "ema": self.ema}.items():
-            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+            net.load_state_dict(
+                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            )
         for name, optimizer in self.optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
@@ -190,5 +203,3 @@ class Trainer:
         self.random.set_state(tensors["random"])
         self.step = int(meta["step"])
         return self.step
-
-

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,7 +71,9 @@ class Motion:
         check_shape(self.field, "T2hw", "motion field")
         check_shape(self.weight, "T", "motion weight")
         if len(self.field) != len(self.weight):
-            raise ShapeError(f"motion has {len(self.field)} fields but {len(self.weight)} weights; give one a frame")
+            raise ShapeError(
+                f"motion has {len(self.field)} fields but {len(self.weight)} weights; give one a frame"
+            )
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -82,9 +84,13 @@ class Motion:
         return Motion(self.field[at], self.weight[at])
 
     def scaled(self, weights: Tensor | Sequence[float]) -> Motion:
-        """A clip of ``len(weights)`` frames from a single motion: field and weight scaled together (paper, Sec. 4.1)."""
+        """A clip of ``len(weights)`` frames from a single motion: field and weight scaled together (paper,
+        Sec. 4.1).
+        """
         if len(self) != 1:
-            raise ShapeError(f"motion has {len(self)} frames; only a single one can be interpolated into a clip")
+            raise ShapeError(
+                f"motion has {len(self)} frames; only a single one can be interpolated into a clip"
+            )
         w = torch.as_tensor(weights, dtype=self.field.dtype, device=self.field.device)
         return Motion(w[:, None, None, None] * self.field, w * self.weight)
 
@@ -107,9 +113,13 @@ class FaceFrame:
     def __post_init__(self) -> None:
         (a, b, _), (c, d, _) = self.matrix
         if self.height < 1 or self.width < 1:
-            raise InputError(f"photo size {self.width}x{self.height} is empty; give a photo of at least 1x1 pixel")
+            raise InputError(
+                f"photo size {self.width}x{self.height} is empty; give a photo of at least 1x1 pixel"
+            )
         if not abs(a * d - b * c) > 1e-12:  # also refuses NaN
-            raise InputError(f"face frame {self.matrix} has no area; give a box with a side of at least 1 pixel")
+            raise InputError(
+                f"face frame {self.matrix} has no area; give a box with a side of at least 1 pixel"
+            )
 
     @classmethod
     def whole(cls, height: int, width: int) -> FaceFrame:
@@ -134,7 +144,7 @@ class FaceFrame:
         return [(a * u + b * v + x, c * u + d * v + y) for u, v in ((0, 0), (1, 0), (1, 1), (0, 1))]
 
     def bounds(self) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) in whole pixels, clipped to the photo: all that an animation may touch."""
+        """(left, top, right, bottom) in whole pixels, within the photo: all that an animation may touch."""
         xs, ys = zip(*self.corners(), strict=True)
         left, right = max(0, int(min(xs) // 1)), min(self.width, int(-(-max(xs) // 1)))
         top, bottom = max(0, int(min(ys) // 1)), min(self.height, int(-(-max(ys) // 1)))
@@ -145,6 +155,14 @@ class FaceFrame:
         (a, b, x), (c, d, y) = self.matrix
         k = 1.0 / (a * d - b * c)
         return ((d * k, -b * k, (b * y - d * x) * k), (-c * k, a * k, (c * x - a * y) * k))
+
+
+class Generated(NamedTuple):
+    """What the generator makes of one batch."""
+
+    field: Tensor  # [B,2,S,S] fractions of the frame, mask applied
+    coarse: Tensor  # [B,3,S,S] in [0,1], O^w
+    refined: Tensor  # [B,3,S,S] near [0,1], O^r
 
 
 SignalKind = Literal["category", "absolute", "relative"]
@@ -181,7 +199,9 @@ class SignalSpec:
         """[1,N] signal from named units; units not named stay at neutral. Unknown names are refused."""
         unknown = sorted(set(values) - set(self.names))
         if unknown:
-            raise InputError(f"signal {', '.join(unknown)} unknown to this checkpoint; it knows {', '.join(self.names)}")
+            raise InputError(
+                f"signal {', '.join(unknown)} unknown to this checkpoint; it knows {', '.join(self.names)}"
+            )
         base = dict(zip(self.names, self.neutral, strict=True))
         return torch.tensor([[float({**base, **values}[n]) for n in self.names]])
 
@@ -196,9 +216,11 @@ class SignalSpec:
     def to_json(self) -> dict[str, Any]:
         """A plain object for a checkpoint's metadata."""
         keys = ("kind", "names", "neutral", "low", "high")
-        return {k: getattr(self, k) for k in keys} | {"presets": {k: dict(v) for k, v in self.presets.items()}}
+        return {k: getattr(self, k) for k in keys} | {
+            "presets": {k: dict(v) for k, v in self.presets.items()}
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SignalSpec:
         """Inverse of ``to_json``; unknown keys are refused by the dataclass."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        return cls(**data)

@@ -1,11 +1,14 @@
 """Backward warping, and THE conventions of this library. Other rooms refer to this block.
 
-Images      float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside ``networks.py``.
+Images      float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside
+``networks.py``.
 Pixels      half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
 Warp        backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
-Motion      ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the width and
+Motion      ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the width
+and
             the height of what it moves: up-sampling a motion is interpolation alone, never rescaling.
-Frame       ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in fractions of
+Frame       ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in
+fractions of
             the frame's sides along the frame's own axes.
 Zero        d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
 """
@@ -20,7 +23,8 @@ from .types import ShapeError, check_shape
 
 
 def sample(source: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values of ``source`` [B,C,H,W] at ``points`` [B,h,w,2], (x, y) as fractions of its width and height.
+    """Bilinear values of ``source`` [B,C,H,W] at ``points`` [B,h,w,2], (x, y) as fractions of its width and
+    height.
 
     Returns [B,C,h,w]. The only ``grid_sample`` of this repository.
     """
@@ -28,7 +32,7 @@ def sample(source: Tensor, points: Tensor) -> Tensor:
 
 
 def identity_points(height: int, width: int, like: Tensor | None = None) -> Tensor:
-    """[1,height,width,2]: the pixel centres as (x, y) fractions, in the type and on the device of ``like``."""
+    """[1,height,width,2]: pixel centres as (x, y) fractions, in the type and on the device of ``like``."""
     options = {} if like is None else {"dtype": like.dtype, "device": like.device}
     x = (torch.arange(width, **options) + 0.5) / width
     y = (torch.arange(height, **options) + 0.5) / height
@@ -36,11 +40,13 @@ def identity_points(height: int, width: int, like: Tensor | None = None) -> Tens
 
 
 def backward_warp(source: Tensor, field: Tensor) -> Tensor:
-    """out(p) = source(p + field(p)): ``source`` [B,C,h,w] float, ``field`` [B,2,h,w] in fractions -> [B,C,h,w]."""
+    """out(p) = source(p + field(p)): ``source`` [B,C,h,w] float, ``field`` [B,2,h,w] in fractions ->
+    [B,C,h,w].
+    """
     check_shape(field, "B2hw", "motion field")
     if source.shape[-2:] != field.shape[-2:] or len(source) != len(field):
         raise ShapeError(
-            f"cannot warp {list(source.shape)} by a motion field {list(field.shape)}: batch and size must agree; "
+            f"cannot warp {list(source.shape)} by a motion field {list(field.shape)}: sizes must agree; "
             f"up-sample the field to {source.shape[-1]}x{source.shape[-2]} first"
         )
     points = identity_points(*field.shape[-2:], like=field) + field.movedim(1, -1)
@@ -48,9 +54,11 @@ def backward_warp(source: Tensor, field: Tensor) -> Tensor:
 
 
 def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tensor:
-    """The frame's soft mask at canonical ``points`` [...,2]: 1 inside, 0 at the edge and beyond, smooth between.
+    """The frame's soft mask at canonical ``points`` [...,2]: 1 inside, 0 at the edge and beyond, smooth
+    between.
 
-    The outer ``margin`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer ring and
+    The outer ``margin`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer
+    ring and
     motion ends at the frame's edge without a step. ``feather`` 0 (whole image) gives 1 everywhere.
     """
     if feather == 0:

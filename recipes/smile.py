@@ -1,6 +1,8 @@
-"""How models/atw-smile-128.safetensors was made: real smile pairs, landmark supervision, a discriminator for the mouth.
+"""How models/atw-smile-128.safetensors was made: real smile pairs, landmark supervision, a discriminator for
+the mouth.
 
-    python recipes/smile.py DATA RUN [--steps N] [--resume]      train (DATA: folder with manifest.csv, see README)
+    python recipes/smile.py DATA RUN [--steps N] [--resume]      train (DATA: folder with manifest.csv, see
+    README)
     python recipes/smile.py DATA RUN --export FILE               write the averaged weights as a checkpoint
 
 The signal is a change of three action units (AU10, AU12, AU25), measured on the landmarks of each pair.
@@ -26,7 +28,9 @@ from atw_nodes.types import SignalSpec
 NAMES = ("AU10", "AU12", "AU25")
 SIZE = 128
 # Never trained on. The first six also have high-resolution photos.
-HELD_OUT = tuple(f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103"))
+HELD_OUT = tuple(
+    f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
+)
 
 MOTION = {"landmark": 1.0, "smooth": 0.05, "still": 0.1, "photometric_coarse": 4.0}
 PAINT = {"photometric": 8.0, "edges": 8.0, "refine": 0.6, "refine_unpaired": 2.0}
@@ -50,8 +54,12 @@ def held_out(data: Path) -> tuple[Faces, PairSampler]:
 
 
 def presets(train: PairSampler) -> dict[str, dict[str, float]]:
-    """``smiling``: the mean measured change of those who smile; ``neutral``: its inverse, which undoes a smile."""
-    opening = train.units[: len(train.units) // 2].numpy()  # the first half of the pairs is neutral -> smiling
+    """``smiling``: the mean measured change of those who smile; ``neutral``: its inverse, which undoes a
+    smile.
+    """
+    opening = train.units[
+        : len(train.units) // 2
+    ].numpy()  # the first half of the pairs is neutral -> smiling
     mean = opening.mean(0)
     smile = {n: round(float(v), 3) for n, v in zip(NAMES, mean, strict=True)}
     return {"smiling": smile, "neutral": {n: -v for n, v in smile.items()}}
@@ -59,7 +67,9 @@ def presets(train: PairSampler) -> dict[str, dict[str, float]]:
 
 @torch.no_grad()
 def sheet(generator: Generator, faces: Faces, test: PairSampler, path: Path) -> float:
-    """Rows: photo, O^w, O^r, true target, for both directions of held-out people. Returns the landmark error in pixels."""
+    """Rows: photo, O^w, O^r, true target, for both directions of held-out people. Returns the landmark error
+    in pixels.
+    """
     lines, errors = [], []
     for pairs in (faces.pairs(), [(b, a) for a, b in faces.pairs()]):
         batch = test.plain(pairs)
@@ -73,7 +83,9 @@ def sheet(generator: Generator, faces: Faces, test: PairSampler, path: Path) -> 
 
 def train(data: Path, run: Path, steps: int, resume: bool) -> None:
     torch.manual_seed(0)
-    trainer = Trainer(Generator(GeneratorConfig(len(NAMES), SIZE)), sampler(data), PHASES, TrainConfig(steps), run)
+    trainer = Trainer(
+        Generator(GeneratorConfig(len(NAMES), SIZE)), sampler(data), PHASES, TrainConfig(steps), run
+    )
     if resume:
         print(f"resumed at step {trainer.resume()}")
     faces, test = held_out(data)
@@ -96,7 +108,8 @@ def export(data: Path, run: Path, file: Path) -> None:
         "relative", NAMES, low=(-1.5,) * len(NAMES), high=(1.5,) * len(NAMES), presets=presets(train_set)
     )
     facts = {
-        "data": "Face Research Lab London Set (DeBruine & Jones 2017), Young adult composite faces (DeBruine 2016), "
+        "data": "Face Research Lab London Set (DeBruine & Jones 2017), "
+        "Young adult composite faces (DeBruine 2016), "
         "Young Adult White Faces with Manipulated Versions (DeBruine & Jones 2017); CC BY 4.0",
         "licence": "MIT; training data CC BY 4.0",
         "recipe": "recipes/smile.py",
@@ -110,7 +123,9 @@ def export(data: Path, run: Path, file: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=6000)

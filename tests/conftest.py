@@ -29,7 +29,9 @@ def faces_folder() -> Path:
     return folder
 
 
-def smooth_field(n: int = 128, amount: float = 0.03, cells: int = 6, dtype: torch.dtype = torch.float32) -> Tensor:
+def smooth_field(
+    n: int = 128, amount: float = 0.03, cells: int = 6, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """A smooth random motion [1,2,n,n]."""
     field = F.interpolate(torch.randn(1, 2, cells, cells, dtype=dtype), size=(n, n), mode="bicubic")
     return field * amount

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from atw_nodes.checkpoints import (
     bundled,
     find_checkpoint,
@@ -16,8 +18,6 @@ from atw_nodes.checkpoints import (
     write_tensors,
 )
 from atw_nodes.types import CheckpointError, SignalSpec
-from safetensors.torch import save_file
-
 from tests.conftest import tiny_generator, tiny_spec
 
 
@@ -128,7 +128,9 @@ def test_hub_offline_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_pat
     import huggingface_hub
 
     def offline(*_: str) -> str:
-        raise huggingface_hub.errors.LocalEntryNotFoundError("cannot find the requested file in the cache\nmore")
+        raise huggingface_hub.errors.LocalEntryNotFoundError(
+            "cannot find the requested file in the cache\nmore"
+        )
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
     with pytest.raises(CheckpointError, match=r"could not be fetched \(cannot find the requested file") as e:

@@ -6,16 +6,16 @@ import math
 
 import pytest
 import torch
+
 from atw_nodes.faces import (
     EYE_X,
     EYE_Y,
-    frame_from_box,
     frame_from_eyes,
     frame_from_landmarks,
     frame_from_mask,
     frame_from_text,
 )
-from atw_nodes.reswarp import canonical
+from atw_nodes.tiles import canonical
 from atw_nodes.types import FaceFrame, InputError, ShapeError
 
 
@@ -38,7 +38,9 @@ def test_eyes_land_where_the_frame_says(angle: float) -> None:
     (a, b, _), (c, d, _) = frame.matrix
     assert a * d - b * c > 0  # and no mirror
     (ia, ib, ix), (ic, id_, iy) = frame.inverse()
-    assert (ia * left[0] + ib * left[1] + ix, ic * left[0] + id_ * left[1] + iy) == pytest.approx((0.385, 0.47))
+    assert (ia * left[0] + ib * left[1] + ix, ic * left[0] + id_ * left[1] + iy) == pytest.approx(
+        (0.385, 0.47)
+    )
 
 
 def test_landmarks_of_any_topology() -> None:
@@ -108,7 +110,9 @@ def test_bad_masks_and_eyes() -> None:
 def test_canonical_view_is_upright_and_does_not_alias(angle: float) -> None:
     n, r = 1200, math.radians(angle)
     y, x = torch.meshgrid(torch.arange(n) + 0.5, torch.arange(n) + 0.5, indexing="ij")
-    checker = ((x.long() + y.long()) % 2).float()[None, None].expand(1, 3, -1, -1)  # the finest pattern there is
+    checker = (
+        ((x.long() + y.long()) % 2).float()[None, None].expand(1, 3, -1, -1)
+    )  # the finest pattern there is
     left = (600 - 115 * math.cos(r), 600 - 115 * math.sin(r))
     right = (600 + 115 * math.cos(r), 600 + 115 * math.sin(r))
     frame = frame_from_eyes(left, right, n, n)

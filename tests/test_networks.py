@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator
-from atw_nodes.reswarp import decompose, reswarp
-from atw_nodes.animate import generate
-from atw_nodes.checkpoints import Checkpoint, load_checkpoint
-from atw_nodes.types import InputError, ShapeError
-from pathlib import Path
 from torch import nn
 
+from atw_nodes.animate import generate
+from atw_nodes.checkpoints import Checkpoint, load_checkpoint
+from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator
+from atw_nodes.reswarp import decompose, reswarp
+from atw_nodes.types import InputError, ShapeError
 from tests.conftest import TINY, photo_like, tiny_generator, tiny_spec
 
 
@@ -21,7 +22,12 @@ def parameters(net: nn.Module) -> float:
 
 def test_paper_configuration_is_the_published_network() -> None:
     config = GeneratorConfig.paper(17)
-    assert (config.size, config.conditioning, config.zero, config.refine_source) == (128, "concat", 0.0, False)
+    assert (config.size, config.conditioning, config.zero, config.refine_source) == (
+        128,
+        "concat",
+        0.0,
+        False,
+    )
     assert (config.motion_blocks, config.refine_blocks) == (6, 4)
     net = Generator(config)
     convs = [m for m in net.motion.modules() if isinstance(m, nn.Conv2d)]

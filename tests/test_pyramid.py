@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+
 from atw_nodes.pyramid import (
     area_taps,
     downsample,
@@ -22,7 +23,9 @@ def dense(taps, n_in: int) -> torch.Tensor:  # noqa: ANN001
     return matrix.scatter_add_(1, taps.index, taps.weight)
 
 
-@pytest.mark.parametrize(("n_in", "n_out"), [(256, 128), (1350, 128), (100, 128), (7, 3), (3, 7), (129, 128), (1, 5)])
+@pytest.mark.parametrize(
+    ("n_in", "n_out"), [(256, 128), (1350, 128), (100, 128), (7, 3), (3, 7), (129, 128), (1, 5)]
+)
 def test_area_average_is_the_integral_over_each_cell(n_in: int, n_out: int) -> None:
     fine = torch.rand(n_in, dtype=torch.float64)
     each = fine.repeat_interleave(n_out)  # n_in·n_out pieces: every cell is a whole number of them
@@ -45,7 +48,9 @@ def test_bands_do_not_show(size: tuple[int, int]) -> None:
 
 def test_uint8_is_read_as_k_over_255() -> None:
     image = torch.randint(0, 256, (1, 3, 300, 200), dtype=torch.uint8)
-    assert torch.allclose(downsample(image, (128, 128)), downsample(image.float() / 255, (128, 128)), atol=1e-6)
+    assert torch.allclose(
+        downsample(image, (128, 128)), downsample(image.float() / 255, (128, 128)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic", "nearest"])

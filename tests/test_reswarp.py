@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from atw_nodes import reswarp as module
+
+from atw_nodes import tiles
 from atw_nodes.faces import frame_from_box, frame_from_eyes
 from atw_nodes.pyramid import area_taps, downsample, pyramid_sizes
 from atw_nodes.reswarp import (
@@ -18,7 +19,6 @@ from atw_nodes.reswarp import (
 )
 from atw_nodes.types import FaceFrame, InputError, Motion, ShapeError
 from atw_nodes.warp import backward_warp
-
 from tests.conftest import photo_like, smooth_field
 
 SIZES = [(256, 256), (512, 384), (333, 517), (100, 90), (90, 700), (1100, 600)]
@@ -29,7 +29,9 @@ def down(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     for dim in (-2, -1):
         n = image.shape[dim]
         taps = area_taps(n, size[dim])
-        matrix = torch.zeros(size[dim], n, dtype=torch.float64).scatter_add_(1, taps.index, taps.weight).to(image)
+        matrix = (
+            torch.zeros(size[dim], n, dtype=torch.float64).scatter_add_(1, taps.index, taps.weight).to(image)
+        )
         image = matrix @ image if dim == -2 else image @ matrix.T
     return image
 
@@ -39,7 +41,9 @@ def up(image: torch.Tensor, size: tuple[int, int], mode: str = "bilinear") -> to
     return F.interpolate(image, size=size, mode=mode, **corners)
 
 
-def naive_vanilla(photo: torch.Tensor, field: torch.Tensor, refined: torch.Tensor, mode: str = "bilinear") -> torch.Tensor:
+def naive_vanilla(
+    photo: torch.Tensor, field: torch.Tensor, refined: torch.Tensor, mode: str = "bilinear"
+) -> torch.Tensor:
     """Fig. 2a, line by line."""
     size = (photo.shape[-2], photo.shape[-1])
     residual = photo - up(down(photo, (128, 128)), size, mode)
@@ -58,7 +62,9 @@ def naive_multiscale(photo: torch.Tensor, field: torch.Tensor, refined: torch.Te
     return out
 
 
-def one(photo: torch.Tensor, field: torch.Tensor, refined: torch.Tensor, config: ReswarpConfig) -> torch.Tensor:
+def one(
+    photo: torch.Tensor, field: torch.Tensor, refined: torch.Tensor, config: ReswarpConfig
+) -> torch.Tensor:
     return next(reswarp(decompose(photo), Motion(field, field.new_ones(1)), refined, config))
 
 
@@ -87,7 +93,11 @@ def test_paper_modes_in_float32(size: tuple[int, int], kind: str, bound: float) 
 
 @pytest.mark.parametrize("mode", ["nearest", "bicubic"])
 def test_upsampling_ablation(mode: str) -> None:
-    photo, refined, field = torch.rand(1, 3, 300, 260).double(), torch.rand(1, 3, 128, 128).double(), smooth_field().double()
+    photo, refined, field = (
+        torch.rand(1, 3, 300, 260).double(),
+        torch.rand(1, 3, 128, 128).double(),
+        smooth_field().double(),
+    )
     got = one(photo, field, refined, ReswarpConfig(ReswarpMode.VANILLA, upsample=mode))  # type: ignore[arg-type]
     expected = naive_vanilla(photo, field, refined, "nearest-exact" if mode == "nearest" else mode)
     assert float((got - expected).abs().max()) < 1e-10
@@ -118,7 +128,7 @@ def test_aligned_in_a_frame_is_the_warped_photo_when_refined_agrees(frame: FaceF
     residuals = decompose(photo_like(400, 500, dtype=torch.float64), frame)
     field = smooth_field(dtype=torch.float64) * residuals.mask()
     motion = Motion(field, field.new_ones(1))
-    moved = module.canonical(residuals.photo, frame, 128, field)
+    moved = tiles.canonical(residuals.photo, frame, 128, field)
     got = next(reswarp(residuals, motion, moved))
     assert float((got - next(warped(residuals, motion))).abs().max()) < 1e-10
 
@@ -126,7 +136,9 @@ def test_aligned_in_a_frame_is_the_warped_photo_when_refined_agrees(frame: FaceF
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("frame", frames())
 @pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
-def test_pixels_outside_the_mask_are_bit_equal(mode: ReswarpMode, frame: FaceFrame, kind: torch.dtype) -> None:
+def test_pixels_outside_the_mask_are_bit_equal(
+    mode: ReswarpMode, frame: FaceFrame, kind: torch.dtype
+) -> None:
     photo = torch.rand(1, 3, 400, 500)
     photo = (photo * 255).byte() if kind == torch.uint8 else photo
     residuals = decompose(photo, frame)
@@ -180,10 +192,14 @@ def test_a_float_photo_keeps_values_between_steps_and_outside_the_range() -> Non
 
 
 def test_a_window_that_is_split_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    photo, field, refined = torch.rand(1, 3, 600, 500), torch.randn(1, 2, 128, 128) * 0.1, torch.rand(1, 3, 128, 128)
+    photo, field, refined = (
+        torch.rand(1, 3, 600, 500),
+        torch.randn(1, 2, 128, 128) * 0.1,
+        torch.rand(1, 3, 128, 128),
+    )
     for mode in MODES:
         whole = one(photo, field, refined, ReswarpConfig(mode))
-        monkeypatch.setattr(module, "_WINDOW", 20_000)
+        monkeypatch.setattr(tiles, "WINDOW", 20_000)
         split = one(photo, field, refined, ReswarpConfig(mode))
         monkeypatch.undo()
         assert torch.allclose(whole, split, atol=1e-4)
@@ -218,7 +234,9 @@ def test_errors_name_what_was_found_and_expected() -> None:
         decompose(photo, FaceFrame.whole(30, 40))
     with pytest.raises(ShapeError, match="expected uint8 or a float type"):
         decompose(photo.long())
-    with pytest.raises(InputError, match="'bilinear' is unknown; expected one of aligned, vanilla, multiscale"):
+    with pytest.raises(
+        InputError, match="'bilinear' is unknown; expected one of aligned, vanilla, multiscale"
+    ):
         ReswarpConfig("bilinear")  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from atw_nodes.types import ShapeError
 from atw_nodes.warp import backward_warp, feather_mask, identity_points, sample
 

@@ -1,0 +1,79 @@
+"""Animating Through Warping: move a face in a photo at the photo's own resolution.
+
+    from atw_nodes import load_checkpoint, read_photo
+    from atw_nodes.animate import animate
+
+    model = load_checkpoint()
+    photo = read_photo("portrait.jpg")
+    for frame in animate(photo.pixels, model, model.signal.preset("smiling"), weights=[0.0, 0.5, 1.0]):
+        ...  # [1,3,H,W] uint8
+
+Names are loaded when first used, so that importing the package costs nothing. Functions that share their
+module's
+name (``animate``, ``reswarp``) are imported from the module.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .animate import generate
+    from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from .faces import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
+    from .images import Photo, read_photo, write_still
+    from .networks import Generator, GeneratorConfig
+    from .reswarp import ReswarpConfig, ReswarpMode, decompose, warped
+    from .signals import curve
+    from .types import AtwError, FaceFrame, Motion, SignalSpec
+    from .video import ClipWriter
+
+_HOME = {
+    "animate": ("generate",),
+    "checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "faces": ("frame_from_box", "frame_from_eyes", "frame_from_landmarks", "frame_from_mask"),
+    "images": ("Photo", "read_photo", "write_still"),
+    "networks": ("Generator", "GeneratorConfig"),
+    "reswarp": ("ReswarpConfig", "ReswarpMode", "decompose", "warped"),
+    "signals": ("curve",),
+    "types": ("AtwError", "FaceFrame", "Motion", "SignalSpec"),
+    "video": ("ClipWriter",),
+}
+_MODULE = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "AtwError",
+    "Checkpoint",
+    "ClipWriter",
+    "FaceFrame",
+    "Generator",
+    "GeneratorConfig",
+    "Motion",
+    "Photo",
+    "ReswarpConfig",
+    "ReswarpMode",
+    "SignalSpec",
+    "curve",
+    "decompose",
+    "frame_from_box",
+    "frame_from_eyes",
+    "frame_from_landmarks",
+    "frame_from_mask",
+    "generate",
+    "load_checkpoint",
+    "read_photo",
+    "save_checkpoint",
+    "warped",
+    "write_still",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULE[name]}", __name__), name)
+    globals()[name] = value
+    return value

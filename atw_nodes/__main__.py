@@ -1,0 +1,5 @@
+"""``python -m atw_nodes``."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,327 @@
+"""Frames to video files, one at a time: memory does not grow with the length of a clip.
+
+4:2:0 video is BT.709, limited range, tagged so and converted so. GIF gets a palette a frame. A path
+without a suffix is a folder of PNG files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+from PIL import Image
+from torch import Tensor
+
+from .files import (
+    CLIP_SUFFIXES,
+    atomic_folder,
+    atomic_path,
+    over_white,
+    set_webp_length,
+    to_bytes,
+    unwritable,
+    with_alpha,
+)
+from .types import InputError, OutputError, ShapeError
+
+_EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+)
+_LEVEL_62 = 139264 * 256  # pixels in a frame of the highest H.264 level
+_HUGE = 2**24  # pixels in a frame above which look-ahead is cut, or it would take gigabytes
+
+
+def is_clip(path: str | Path) -> bool:
+    """True where ``ClipWriter`` takes the path: a clip's suffix, none, or a folder. ``.webp`` is both."""
+    path = Path(path)
+    return path.suffix.lower() in CLIP_SUFFIXES or not path.suffix or path.is_dir()
+
+
+@dataclass(frozen=True)
+class _Format:
+    """How a kind of file is written: FFmpeg's names, the largest side, options from (quality, pixels)."""
+
+    container: str
+    codec: str
+    pixel_format: str
+    max_side: int
+    options: Callable[[int, int], dict[str, str]]
+
+
+def _h264(quality: int, pixels: int) -> dict[str, str]:
+    ahead = {"rc-lookahead": "8", "bf": "1", "refs": "2"} if pixels > _HUGE else {}
+    return {"crf": str(min(51, 106 - quality)), "profile": "high"} | ahead
+
+
+def _vp9(quality: int, pixels: int) -> dict[str, str]:
+    ahead = {"lag-in-frames": "0", "auto-alt-ref": "0"} if pixels > _HUGE else {}
+    speed = {"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"}
+    return {"crf": str(min(63, 114 - quality))} | speed | ahead
+
+
+_FORMATS = {
+    ".mp4": _Format("mp4", "libx264", "yuv420p", 16384, _h264),
+    ".mov": _Format("mov", "libx264", "yuv420p", 16384, _h264),
+    ".mkv": _Format("matroska", "libx264", "yuv420p", 16384, _h264),
+    ".webm": _Format("webm", "libvpx-vp9", "yuv420p", 65535, _vp9),
+    ".gif": _Format("gif", "gif", "pal8", 65535, lambda quality, pixels: {}),
+    ".webp": _Format(
+        "webp", "libwebp_anim", "bgra", 16383, lambda quality, pixels: {"quality": str(quality)}
+    ),
+}
+
+
+class _Sink(Protocol):
+    def write(self, pixels: np.ndarray, index: int) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class ClipWriter:
+    """Writes frames to a clip; a context manager. The clip takes its name when the block ends well, or never.
+
+    path: its suffix chooses the format, none means a folder of ``frame_00000.png`` files (8 bit).
+    quality: 1..100 as for JPEG; 90 is CRF 16 in H.264 and 24 in VP9. GIF and PNG have no such choice.
+    loop: GIF and WebP play for ever. metadata: title, comment and the like (not in GIF, WebP and PNG).
+    note: after construction, what the user may want to know about the size, or None. frames: written so far.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        width: int,
+        height: int,
+        fps: float | Fraction,
+        *,
+        quality: int = 90,
+        loop: bool = True,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path, self.width, self.height, self.frames = Path(path), width, height, 0
+        self.fps = _rate(fps)
+        self._format = _format_of(self.path)
+        self.note = _size_note(self._format, self.path, width, height)
+        if self.path.suffix.lower() == ".gif" and self.fps > 50:
+            raise OutputError(
+                f"{path}: GIF shows at most 50 frames a second, not {float(fps):g}; choose .webp or .mp4"
+            )
+        if not 1 <= quality <= 100:
+            raise InputError(f"quality is {quality}; expected 1 to 100")
+        self._quality, self._loop, self._metadata = quality, loop, dict(metadata or {})
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ClipWriter:
+        with ExitStack() as stack:
+            place = atomic_path if self._format else atomic_folder
+            temp = stack.enter_context(place(self.path))
+            with unwritable(self.path, FFmpegError):
+                self._sink: _Sink = self._open(temp)
+            stack.push(self._end)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._stack.__exit__(kind, error, trace)
+
+    def write(self, frame: Tensor, alpha: Tensor | None = None) -> None:
+        """Add [3,H,W] or [1,3,H,W], uint8 or float in [0,1]. Formats without alpha show it over white."""
+        pixels = to_bytes(frame, name="frame")
+        if pixels.shape[:2] != (self.height, self.width):
+            found = f"{pixels.shape[1]}x{pixels.shape[0]}"
+            raise ShapeError(f"frame {self.frames} is {found}, the clip is {self.width}x{self.height}")
+        if alpha is not None:
+            pixels = with_alpha(pixels, to_bytes(alpha, 1, "alpha"))
+            pixels = (
+                pixels if self._format is None or self._format.container == "webp" else over_white(pixels)
+            )
+        with unwritable(self.path, FFmpegError):
+            self._sink.write(pixels, self.frames)
+        self.frames += 1
+
+    def _open(self, temp: Path) -> _Sink:
+        if self._format is None:
+            return _FolderSink(temp)
+        options = self._format.options(self._quality, self.width * self.height)
+        size = (self.width, self.height)
+        return _VideoSink(temp, self._format, size, self.fps, options, self._loop, self._metadata)
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if kind is None and not self.frames:
+                raise OutputError(f"{self.path} was not written: the clip has no frames; give at least one")
+            if kind is None:
+                with unwritable(self.path, FFmpegError):
+                    self._sink.close()
+        finally:
+            self._sink.abort()
+
+
+def _rate(fps: float | Fraction) -> Fraction:
+    try:
+        rate = Fraction(fps).limit_denominator(1001)
+    except (ValueError, OverflowError, TypeError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise InputError(f"fps is {fps}; expected a number above 0 and up to 1000")
+    return rate
+
+
+def _format_of(path: Path) -> _Format | None:
+    """The format that a suffix stands for; None is a folder of PNG files."""
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS:
+        return _FORMATS[suffix]
+    if suffix and not path.is_dir():
+        known = ", ".join(CLIP_SUFFIXES)
+        raise OutputError(
+            f"{path} has the unknown suffix {suffix!r}; expected {known} or none for a folder of PNG"
+        )
+    return None
+
+
+def _size_note(form: _Format | None, path: Path, width: int, height: int) -> str | None:
+    """What happens to frames of this size; ``OutputError`` if the format cannot hold them."""
+    if width < 1 or height < 1:
+        raise InputError(f"clip size {width}x{height} is empty; expected at least 1x1")
+    if form is None:
+        return None
+    if max(width, height) > form.max_side or (width + 128) * (height + 128) >= 2**28:  # FFmpeg's own limit
+        other = "a folder of PNG" if form.max_side == 65535 else ".webm or a folder of PNG"
+        limit = f"{form.codec} ends at {form.max_side} a side and 268 megapixels"
+        raise OutputError(
+            f"{path}: {width}x{height} is too large, {limit}; choose {other} (a name without suffix)"
+        )
+    notes = []
+    if form.pixel_format == "yuv420p" and (width % 2 or height % 2):
+        even = f"{width + width % 2}x{height + height % 2}"
+        notes.append(
+            f"{width}x{height} padded to {even} by repeating the last row or column: 4:2:0 needs even sides"
+        )
+    if form.codec == "libx264" and width * height > _LEVEL_62:
+        notes.append(
+            f"{width}x{height} is beyond every H.264 level: many players will refuse it; .webm may do better"
+        )
+    return "; ".join(notes) or None
+
+
+class _FolderSink:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, pixels: np.ndarray, index: int) -> None:
+        Image.fromarray(pixels).save(self._folder / f"frame_{index:05d}.png", compress_level=3)
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+class _VideoSink:
+    """A file encoded by FFmpeg as frames arrive."""
+
+    def __init__(
+        self,
+        temp: Path,
+        form: _Format,
+        size: tuple[int, int],
+        fps: Fraction,
+        options: dict[str, str],
+        loop: bool,
+        metadata: dict[str, str],
+    ) -> None:
+        self._tick, self._form, self._scale = 1 / fps, form, VideoReformatter()
+        muxing = {"gif": {"loop": "0" if loop else "-1"}, "webp": {"loop": "0" if loop else "1"}}
+        muxing |= dict.fromkeys(("mp4", "mov"), {"movflags": "+faststart"})
+        self._file = av.open(str(temp), "w", format=form.container, options=muxing.get(form.container, {}))
+        self._file.metadata.update(metadata)
+        stream: Any = self._file.add_stream(form.codec, rate=fps, options=options)
+        even = 2 if form.pixel_format == "yuv420p" else 1
+        stream.width, stream.height = (side + side % even for side in size)
+        stream.pix_fmt = form.pixel_format
+        context = stream.codec_context
+        context.time_base, context.thread_count = self._tick, 0
+        if even == 2:
+            context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
+            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._temp, self._size, self._loop, self._count = temp, size, loop, 0
+        self._stream, self._graph = stream, _palette_graph(size, self._tick) if form.codec == "gif" else None
+
+    def write(self, pixels: np.ndarray, index: int) -> None:
+        height, width = pixels.shape[:2]
+        if self._form.pixel_format == "yuv420p" and (height % 2 or width % 2):
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
+        if self._graph is None:
+            frame = self._scale.reformat(frame, format=self._form.pixel_format, **self._colours())
+        frame.pts, frame.time_base, frame.duration = index, self._tick, 1
+        self._count = index + 1
+        if self._graph is None:
+            self._file.mux(self._stream.encode(frame))
+        else:
+            self._through_graph(self._graph, frame)
+
+    def _colours(self) -> dict[str, Any]:
+        if self._form.pixel_format != "yuv420p":
+            return {}
+        return {
+            "dst_colorspace": Colorspace.ITU709,
+            "dst_color_range": ColorRange.MPEG,
+            "interpolation": _EXACT,
+        }
+
+    def _through_graph(self, graph: Graph, frame: av.VideoFrame | None) -> None:
+        graph.vpush(frame)
+        with suppress(BlockingIOError, EOFError):  # nothing more to pull
+            while True:
+                self._file.mux(self._stream.encode(graph.vpull()))
+
+    def close(self) -> None:
+        if self._graph is not None:
+            self._through_graph(self._graph, None)
+        self._file.mux(self._stream.encode(None))
+        self._file.close()
+        if self._form.container == "webp":
+            set_webp_length(self._temp, round(1000 * self._count * self._tick), self._size, self._loop)
+
+    def abort(self) -> None:
+        with suppress(Exception):
+            self._file.close()
+
+
+def _palette_graph(size: tuple[int, int], tick: Fraction) -> Graph:
+    """Frame in, the same frame in its own best 256 colours out."""
+    graph = Graph()
+    source = graph.add_buffer(width=size[0], height=size[1], format=av.VideoFormat("rgb24"), time_base=tick)
+    split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+    use, sink = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=4"), graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
