@@ -9,8 +9,7 @@
         ...  # [1,3,H,W] uint8
 
 Names are loaded when first used, so that importing the package costs nothing. Functions that share their
-module's
-name (``animate``, ``reswarp``) are imported from the module.
+module's name (``animate``, ``reswarp``) are imported from the module.
 """
 
 from __future__ import annotations

@@ -34,8 +34,7 @@ def generate(
 
     signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
     (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of
-    0, and a
-    signal of a relative model that asks for no change, is the photo itself.
+    0, and a signal of a relative model that asks for no change, is the photo itself.
     """
     generator, spec = checkpoint.generator, checkpoint.signal
     check_shape(signal, "TN", "signal")
@@ -73,9 +72,8 @@ def animate(
 ) -> Iterator[Tensor]:
     """Animate ``photo`` [1,3,H,W] (uint8, or float in [0,1]): yields frames [1,3,H,W] in the photo's type.
 
-    A fourth channel (alpha) is moved along and comes back as the fourth channel of every frame.
-    signal, weights: see ``generate``. frame: where the face is, the whole image if not given. out: a buffer
-    like the
+    A fourth channel (alpha) is moved along and comes back as the fourth channel of every frame. signal,
+    weights: see ``generate``. frame: where the face is, the whole image if not given. out: a buffer like the
     photo that every frame is written into (see ``reswarp``). Raises ``ShapeError`` before any work on bad
     shapes.
     """

@@ -1,8 +1,7 @@
 """Checkpoints: one safetensors file whose metadata is one JSON object. Nothing is ever unpickled.
 
 Metadata: ``format`` ("atw"), ``version``, ``generator`` (config), ``signal`` (spec), ``training`` (data,
-licence,
-steps, losses), ``sha`` (SHA-256 over the names, shapes and bytes of the weights, in name order).
+licence, steps, losses), ``sha`` (SHA-256 over the names, shapes and bytes of the weights, in name order).
 """
 
 from __future__ import annotations

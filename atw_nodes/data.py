@@ -1,9 +1,8 @@
 """Training data: a manifest CSV of aligned face crops -> augmented batches.
 
 The manifest has one row an image (columns image, matte, set, subject, expression); ``landmarks.npy`` beside
-it is
-float32 [rows,478,2] in pixels of the crop. The canonical square is the central 2/3 of each crop; the rest is
-margin.
+it is float32 [rows,478,2] in pixels of the crop. The canonical square is the central 2/3 of each crop; the
+rest is margin.
 """
 
 from __future__ import annotations
@@ -216,8 +215,7 @@ class PairSampler:
     """Draws batches of (photo, signal, target) from pairs of photos of one person.
 
     A share of the rows asks for the true target at its measured units; the others ask for a part of that
-    change, or
-    for it on another person's face (landmarks moved alike), and have landmarks but no true photo.
+    change, or for it on another person's face (landmarks moved alike), and have landmarks but no true photo.
     """
 
     def __init__(
@@ -244,14 +242,14 @@ class PairSampler:
         self.weight = torch.from_numpy(1 + 4 * (moved / moved.max()) ** 2).float()  # [L]
 
     def _rows(
-        self, n: int, g: torch.Generator
+        self, n: int, g: torch.Generator, paired_only: bool
     ) -> tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]:
         """(source, target image, source and target landmarks, signal, paired) of ``n`` random examples."""
         marks = self.faces.landmarks
         sources, targets, ends, signals, paired = [], [], [], [], []
         for _ in range(n):
             k = int(torch.randint(len(self.pairs), (), generator=g))
-            (s, t), kind = self.pairs[k], float(torch.rand((), generator=g))
+            (s, t), kind = self.pairs[k], 1.0 if paired_only else float(torch.rand((), generator=g))
             change, units = marks[t] - marks[s], self.units[k]
             if kind < self.transfer and self.faces.rows[s]["expression"] == "neutral":
                 s = self.neutral[int(torch.randint(len(self.neutral), (), generator=g))]
@@ -265,9 +263,9 @@ class PairSampler:
             paired.append(float(kind >= self.transfer + self.partial))
         return sources, targets, marks[sources], torch.stack(ends), torch.stack(signals), torch.tensor(paired)
 
-    def batch(self, n: int, g: torch.Generator) -> Batch:
-        """``n`` random augmented examples; all randomness comes from ``g``."""
-        s, t, start, end, signal, paired = self._rows(n, g)
+    def batch(self, n: int, g: torch.Generator, paired_only: bool = False) -> Batch:
+        """``n`` random augmented examples from ``g`` alone. paired_only: each has a true photo."""
+        s, t, start, end, signal, paired = self._rows(n, g, paired_only)
         return self._make(s, t, start, end, signal, paired, self.augment, g)
 
     def plain(self, pairs: Sequence[tuple[int, int]]) -> Batch:

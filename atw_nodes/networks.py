@@ -19,12 +19,10 @@ class GeneratorConfig:
 
     signal: length of the driving signal. size: side of the low-resolution image. width: channels of the first
     layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it
-    beside
-    the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's factor on
-    tanh).
-    zero: signal length over which motion and refinement fade in; 0 switches the fade off (paper, a = 1).
-    refine_source: the Refinement network also sees the photo, the motion and the signal, not O^w alone
-    (paper).
+    beside the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's
+    factor on tanh). zero: signal length over which motion and refinement fade in; 0 switches the fade off
+    (paper, a = 1). refine_source: the Refinement network also sees the photo, the motion and the signal, not
+    O^w alone (paper).
     """
 
     signal: int
@@ -159,10 +157,6 @@ class EncoderDecoder(nn.Module):
         return self.last(x)
 
 
-def _tile(signal: Tensor, size: int) -> Tensor:
-    return signal[:, :, None, None].expand(-1, -1, size, size)
-
-
 class Generator(nn.Module):
     """G(I, c): predicts a motion field, warps I to O^w, refines O^w to O^r (paper, Sec. 3.2)."""
 
@@ -207,7 +201,7 @@ class Generator(nn.Module):
         self._check(low, signal)
         x = low * 2 - 1
         if self.config.conditioning == "concat":
-            x = torch.cat([x, _tile(signal, self.config.size).to(x.dtype)], 1)
+            x = torch.cat([x, signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])], 1)
         raw = self.motion(x, signal).float()
         field = self.strength(signal.float()) * self.config.max_displacement * torch.tanh(raw)
         return field if mask is None else field * mask
@@ -220,12 +214,16 @@ class Generator(nn.Module):
         """
         self._check(low, signal)
         coarse = backward_warp(low, field)
+        return coarse, self.repaint(coarse, low, signal, field)
+
+    def repaint(self, coarse: Tensor, low: Tensor, signal: Tensor, field: Tensor) -> Tensor:
+        """Refined O^r of a warped image O^w; all [B,*,h,w] of one size, which may be a crop."""
         x = coarse * 2 - 1
         if self.config.refine_source:
-            scale = 1 / self.config.max_displacement
-            x = torch.cat([x, low * 2 - 1, field * scale, _tile(signal, self.config.size).to(x.dtype)], 1)
+            tiled = signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])
+            x = torch.cat([x, low * 2 - 1, field / self.config.max_displacement, tiled], 1)
         change = self.refine(x, signal).float() / 2  # the networks' [-1,1] is twice our [0,1]
-        return coarse, coarse + self.strength(signal.float()) * change
+        return coarse + self.strength(signal.float()) * change
 
     def forward(
         self, low: Tensor, signal: Tensor, mask: Tensor | None = None, refine: bool = True

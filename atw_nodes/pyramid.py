@@ -1,8 +1,7 @@
 """Resampling: exact-area down-sampling, interpolating up-sampling, image pyramids. Any height and width.
 
 Both directions are separable: a few source pixels (taps) an output pixel and axis, computed in float64.
-Positions
-follow the half-pixel convention of ``warp.py``; beyond the border the edge repeats.
+Positions follow the half-pixel convention of ``warp.py``; beyond the border the edge repeats.
 """
 
 from __future__ import annotations
@@ -152,8 +151,7 @@ def smooth_upsample(
     """Up-sample ``table`` [B,C,s,s] octave by octave towards ``size``, by at most ``octaves`` doublings.
 
     Smoother than one interpolation: its creases along the cell borders are rounded. What is left of the way
-    is a
-    plain interpolation for the caller to do where it needs the values.
+    is a plain interpolation for the caller to do where it needs the values.
     """
     steps: Sequence[tuple[int, int]] = pyramid_sizes(size, table.shape[-1])[-2::-1][:octaves]
     for step in steps:

@@ -9,10 +9,8 @@ F).
     aligned     W + up(R - down(W)), the residual taken after the warp       (ours)
 
 With a ``FaceFrame`` each is W + m·C: C, the mode's result minus W, is smooth, is computed in the frame's
-canonical
-square and multiplied by the feather mask m; pixels with m = 0 are copied. No full-size buffer is made beyond
-the
-output: everything works in tiles.
+canonical square and multiplied by the feather mask m; pixels with m = 0 are copied. No full-size buffer is
+made beyond the output: everything works in tiles.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ def motion_view(field: Tensor, full: float | None = None) -> Tensor:
     """Motion [B,2,h,w] -> [B,3,h,w]: hue is the direction the content moves in, saturation the length.
 
     full: the length (fraction of the frame) shown in full colour; the largest of the batch if not given.
-    White is
-    no motion.
+    White is no motion.
     """
     check_shape(field, "B2hw", "motion field")
     x, y = -field[:, 0], -field[:, 1]  # content moves against the backward field

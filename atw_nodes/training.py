@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,48 +26,53 @@ from .types import CheckpointError, Generated, InputError
 
 @dataclass(frozen=True)
 class Phase:
-    """One update: which network, which losses at which weight, when.
+    """One kind of update: which network, which losses at which weight, when, how fast.
 
-    every: run on steps divisible by it. start, stop: the share of the training between which it runs.
-    refine: False trains motion alone, which costs half.
-    fresh: False takes the batch and the images of the phase before it instead of making new ones.
+    network: "generator" (all of it), "refine" (its second half, motion held) or "mouth" (the discriminator).
+    start, stop: the steps between which it runs. rate: Adam's; it falls linearly to 2 % from the share
+    ``decay`` of the phase onwards, and rises over the first ``warmup`` steps. refine: False trains motion
+    alone, which costs half. crop: side in pixels of a square around the mouth that "refine" is trained on,
+    which costs a fraction. fresh: False takes the batch and the images of the phase before it instead of
+    making new ones.
     """
 
     name: str
     network: str
     losses: Mapping[str, float]
-    every: int = 1
-    start: float = 0.0
-    stop: float = 1.0
+    start: int = 0
+    stop: int = 1 << 60
+    rate: float = 6e-4
+    decay: float = 1.0
+    warmup: int = 1
     refine: bool = True
+    crop: int = 0
     fresh: bool = True
 
-    def due(self, step: int, steps: int) -> bool:
-        return step % self.every == 0 and self.start * steps <= step < self.stop * steps
+    def due(self, step: int) -> bool:
+        return self.start <= step < self.stop
+
+    def rate_at(self, step: int) -> float:
+        warm = min(1.0, (step - self.start + 1) / self.warmup)
+        if self.decay >= 1:
+            return self.rate * warm
+        done = (step - self.start) / (self.stop - self.start)
+        return self.rate * warm * max(0.02, min(1.0, (1 - done) / (1 - self.decay)))
+
+
+BETAS = {"generator": (0.9, 0.99), "refine": (0.9, 0.99), "mouth": (0.5, 0.999)}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything but the data and the phases. Rates decay linearly from ``decay`` of the way to 2 % at the
-    end.
-    """
+    """Everything but the data and the phases."""
 
     steps: int
     batch: int = 12
     seed: int = 0
-    rates: Mapping[str, float] = field(default_factory=lambda: {"generator": 6e-4, "mouth": 2e-4})
-    betas: Mapping[str, tuple[float, float]] = field(
-        default_factory=lambda: {"generator": (0.9, 0.99), "mouth": (0.5, 0.999)}
-    )
-    decay: float = 0.5
     clip: float = 2.0
     ema: float = 0.995
     bf16: bool = True
     save_every: int = 250
-
-    def rate(self, network: str, step: int) -> float:
-        left = (1 - step / self.steps) / (1 - self.decay)
-        return self.rates[network] * max(0.02, min(1.0, left))
 
 
 class Trainer:
@@ -78,13 +83,13 @@ class Trainer:
     ) -> None:
         self.config, self.data, self.phases, self.out = config, data, tuple(phases), Path(out)
         self.networks: dict[str, nn.Module] = {"generator": generator, "mouth": MouthDiscriminator()}
+        self.trained: dict[str, nn.Module] = {**self.networks, "refine": generator.refine}
         self.generator, self.ema = generator, Generator(generator.config).requires_grad_(False)
         self.ema.load_state_dict(generator.state_dict())
         for net in self.networks.values():
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), lr=config.rates[name], betas=tuple(config.betas[name]))  # type: ignore[arg-type]
-            for name, net in self.networks.items()
+            name: torch.optim.Adam(net.parameters(), betas=BETAS[name]) for name, net in self.trained.items()
         }
         critic = self.networks["mouth"]
         self.losses: dict[str, L.Loss] = {
@@ -95,7 +100,7 @@ class Trainer:
         }
         for phase in self.phases:
             unknown = sorted(set(phase.losses) - set(self.losses))
-            if unknown or phase.network not in self.networks:
+            if unknown or phase.network not in self.trained:
                 raise InputError(
                     f"phase {phase.name}: unknown {unknown or phase.network}; "
                     f"losses: {', '.join(self.losses)}"
@@ -104,34 +109,50 @@ class Trainer:
         self.step = 0
         self._last: tuple[L.Batch, Generated] | None = None
 
-    def generate(self, batch: L.Batch, phase: Phase) -> Generated:
-        """G on a batch, in bf16 where the config says so; the critic's phase needs no gradient through it."""
-        learns = phase.network == "generator"
-        with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            low = batch.source.contiguous(memory_format=torch.channels_last)
-            return self.generator(low, batch.signal, batch.mask, refine=phase.refine)
+    def generate(self, batch: L.Batch, phase: Phase) -> tuple[L.Batch, Generated]:
+        """G on a batch, in bf16 if the config says so; with ``phase.crop``, around the mouth, motion held."""
+        low = batch.source.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            if not phase.crop:
+                with torch.set_grad_enabled(phase.network == "generator"):
+                    return batch, self.generator(low, batch.signal, batch.mask, refine=phase.refine)
+            with torch.no_grad():
+                field, coarse, _ = self.generator(low, batch.signal, batch.mask, refine=False)
+            corner = self._corner(batch, phase.crop)
+            field, coarse = (L.crop(x, corner, phase.crop) for x in (field, coarse))
+            batch = batch.crop(corner, phase.crop)
+            return batch, Generated(
+                field, coarse, self.generator.repaint(coarse, batch.source, batch.signal, field)
+            )
+
+    def _corner(self, batch: L.Batch, side: int) -> Tensor:
+        """Top left [B,2] of random squares that hold the target's mouth."""
+        size = batch.source.shape[-1]
+        mouth = (batch.target_landmarks[:, 61] + batch.target_landmarks[:, 291]) / 2 * size
+        jitter = (torch.rand(len(mouth), 2, generator=self.random) - 0.5) * side * 0.4
+        return (mouth + jitter - side / 2).round().clamp(0, size - side).long()
 
     def run(self, phase: Phase) -> dict[str, float]:
         """One update. Returns the unweighted losses."""
         if phase.fresh or self._last is None:
-            batch = self.data.batch(self.config.batch, self.random)
-            out = self.generate(batch, phase)
+            drawn = self.data.batch(self.config.batch, self.random, paired_only=phase.crop > 0)
+            batch, out = self.generate(drawn, phase)
             self._last = (batch, Generated(*(x.detach() for x in out)))
         else:
             batch, out = self._last
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
             values = {name: self.losses[name](batch, out) for name in phase.losses}
         total = sum((weight * values[name] for name, weight in phase.losses.items()), torch.zeros(()))
-        optimizer, network = self.optimizers[phase.network], self.networks[phase.network]
+        optimizer, network = self.optimizers[phase.network], self.trained[phase.network]
         for group in optimizer.param_groups:
-            group["lr"] = self.config.rate(phase.network, self.step)
+            group["lr"] = phase.rate_at(self.step)
         for net in self.networks.values():
             net.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
         if torch.isfinite(norm):  # a step on NaN would end the run; the next batch goes on
             optimizer.step()
-        if phase.network == "generator":
+        if phase.network != "mouth":
             self._average()
         return {k: float(v.detach()) for k, v in values.items()}
 
@@ -151,7 +172,7 @@ class Trainer:
             while self.step < self.config.steps:
                 record: dict[str, Any] = {"step": self.step}
                 for phase in self.phases:
-                    if phase.due(self.step, self.config.steps):
+                    if phase.due(self.step):
                         record |= {f"{phase.name}/{k}": round(v, 5) for k, v in self.run(phase).items()}
                 self.step += 1
                 spent = time.monotonic() - begun

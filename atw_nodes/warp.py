@@ -58,8 +58,7 @@ def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tens
     between.
 
     The outer ``margin`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer
-    ring and
-    motion ends at the frame's edge without a step. ``feather`` 0 (whole image) gives 1 everywhere.
+    ring and motion ends at the frame's edge without a step. ``feather`` 0 (whole image) gives 1 everywhere.
     """
     if feather == 0:
         return torch.ones_like(points[..., 0])

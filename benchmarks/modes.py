@@ -3,16 +3,12 @@
     python benchmarks/modes.py DATA/hd LANDMARKS [--checkpoint FILE] [--markdown FILE]
 
 DATA/hd: NAME_neutral.jpg and NAME_smiling.jpg. LANDMARKS: NAME_neutral.npy and NAME_smiling.npy, [478,2]
-pixels of the
-MediaPipe mesh. Every person's head-shot frame is resampled to 1024² first.
+pixels of the MediaPipe mesh. Every person's head-shot frame is resampled to 1024² first.
 
 Truths made from one photo: it is moved by a field with detail beyond the low grid (512² cells), the light
-changes
-smoothly, and (second table) the person's own open mouth is pasted in. ResWarp gets the field averaged to 128²
-and
-R = down(truth). Third table: the true smile of the same person; R and motion are the generator's, driven by
-the
-units measured between the two photos.
+changes smoothly, and (second table) the person's own open mouth is pasted in. ResWarp gets the field averaged
+to 128² and R = down(truth). Third table: the true smile of the same person; R and motion are the generator's,
+driven by the units measured between the two photos.
 
 PSNR in dB: whole image, [band above 9 px: the image minus its 9-px mean], {box around the mouth}.
 """

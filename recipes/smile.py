@@ -32,14 +32,22 @@ HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
 
+STEPS = 7000
+
 MOTION = {"landmark": 1.0, "smooth": 0.05, "still": 0.1, "photometric_coarse": 4.0}
 PAINT = {"photometric": 8.0, "edges": 8.0, "refine": 0.6, "refine_unpaired": 2.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
+MOUTH = {"photometric": 2.0, "edges": 2.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 1.0}
 PHASES = (
-    Phase("motion", "generator", MOTION, stop=0.22, refine=False),
-    Phase("joint", "generator", MOTION | PAINT, start=0.22, stop=0.4),
-    Phase("sharp", "generator", MOTION | PAINT | SHARP, start=0.4),
-    Phase("critic", "mouth", {"mouth_discriminator": 1.0}, start=0.36, fresh=False),
+    Phase("motion", "generator", MOTION, 0, 1232, refine=False),
+    Phase("joint", "generator", MOTION | PAINT, 1232, 1640),
+    Phase("sharp", "generator", MOTION | PAINT | SHARP, 1640, 2000),
+    Phase("critic", "mouth", {"mouth_discriminator": 1.0}, 1476, 2000, rate=2e-4, fresh=False),
+    Phase("settle", "generator", MOTION, 2000, 2350, decay=0.0, refine=False),
+    # Refinement alone, on squares around the mouth: several times the images a second, all worth painting.
+    Phase("paint", "refine", MOUTH, 2350, 4300, crop=64, warmup=100),
+    Phase("teeth", "refine", MOUTH | SHARP, 4300, STEPS, crop=64, decay=0.4),
+    Phase("teeth critic", "mouth", {"mouth_discriminator": 1.0}, 4100, STEPS, rate=2e-4, fresh=False),
 )
 
 
@@ -128,7 +136,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
