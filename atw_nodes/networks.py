@@ -148,8 +148,21 @@ class EncoderDecoder(nn.Module):
             + [layer(4 * w, 2 * w, 3, up=True), layer(2 * w, w, 3, up=True)]  # size/4 -> size
         )
         self.last = nn.Conv2d(w, outputs, 7, padding=3, padding_mode="replicate")
+        if not normalised:
+            self._keep_variance()
         nn.init.normal_(self.last.weight, 0.0, 1e-2 if normalised else 1e-3)  # start near "nothing moves"
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def _keep_variance(self) -> None:
+        """Without normalisation, torch's default weights shrink a signal threefold a layer: all that is left after
+        ten layers is the biases, and the network learns a tint instead of teeth."""
+        for module in self.layers.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        for module in self.layers:
+            if isinstance(module, _Residual):
+                module.second.conv.weight.data.mul_(0.4)  # blocks add up: keep each one's share small
 
     def forward(self, x: Tensor, signal: Tensor) -> Tensor:
         for layer in self.layers:

@@ -32,7 +32,7 @@ HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
 
-STEPS = 7000
+STEPS = 5600
 
 MOTION = {"landmark": 1.0, "smooth": 0.05, "still": 0.1, "photometric_coarse": 4.0}
 PAINT = {"photometric": 8.0, "edges": 8.0, "refine": 0.6, "refine_unpaired": 2.0}
@@ -45,9 +45,9 @@ PHASES = (
     Phase("critic", "mouth", {"mouth_discriminator": 1.0}, 1476, 2000, rate=2e-4, fresh=False),
     Phase("settle", "generator", MOTION, 2000, 2350, decay=0.0, refine=False),
     # Refinement alone, on squares around the mouth: several times the images a second, all worth painting.
-    Phase("paint", "refine", MOUTH, 2350, 4300, crop=64, warmup=100),
-    Phase("teeth", "refine", MOUTH | SHARP, 4300, STEPS, crop=64, decay=0.4),
-    Phase("teeth critic", "mouth", {"mouth_discriminator": 1.0}, 4100, STEPS, rate=2e-4, fresh=False),
+    Phase("paint", "refine", MOUTH, 2350, 3600, crop=64, rate=4e-4, warmup=100),
+    Phase("teeth", "refine", MOUTH | SHARP, 3600, STEPS, crop=64, rate=4e-4, decay=0.4),
+    Phase("teeth critic", "mouth", {"mouth_discriminator": 1.0}, 3500, STEPS, rate=2e-4, fresh=False),
 )
 
 
