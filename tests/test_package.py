@@ -114,6 +114,24 @@ def test_loads_under_any_folder_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.delitem(sys.modules, key)
 
 
+def test_entry_point_imports_without_the_host(tmp_path: Path) -> None:
+    """The root ``__init__`` is no test's business, but pytest and type checkers may import it."""
+    code = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('pack', {str(ROOT / '__init__.py')!r})\n"
+        "pack = sys.modules['pack'] = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(pack)\n"
+        "assert not any(m.partition('.')[0] in ('comfy_api', 'torch') for m in sys.modules)\n"
+        "print(*sorted(pack.__all__))"
+    )
+    assert run(code, tmp_path) == "WEB_DIRECTORY comfy_entrypoint"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert text.split('\nversion = "')[1].split('"')[0] == atw_nodes.__version__
+
+
 def test_requirements_match_the_project() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = {line for line in lines if line and not line.startswith("#")}
