@@ -44,11 +44,13 @@ def generate(
     low, mask = residuals.low.to(device, torch.float32), residuals.mask().to(device, torch.float32)
     signal = signal.to(device, torch.float32)
     relative = spec.kind == "relative"
+    # a relative signal that asks for no change has weight 0
+    asks = (signal != 0).any(1).float() if relative else torch.ones(len(signal), device=device)
     base = generator.predict_motion(low, signal, mask) if weights is not None else None
     total = len(signal) if weights is None else len(weights)
     for start in range(0, total, batch):
         if weights is not None and base is not None:
-            motion = Motion(base, torch.ones(1, device=device)).scaled(weights[start : start + batch])
+            motion = Motion(base, asks).scaled(weights[start : start + batch])
             w = motion.weight[:, None]
             now = signal * w if relative else signal.expand(len(w), -1)
         else:

@@ -154,8 +154,11 @@ class EncoderDecoder(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def _keep_variance(self) -> None:
-        """Without normalisation, torch's default weights shrink a signal threefold a layer: all that is left after
-        ten layers is the biases, and the network learns a tint instead of teeth."""
+        """Weights that keep the signal's size through layers without normalisation.
+
+        With torch's defaults it shrinks threefold a layer, the biases are all that is left, and the network
+        learns a tint instead of teeth.
+        """
         for module in self.layers.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
