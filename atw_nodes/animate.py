@@ -55,10 +55,8 @@ def generate(
             now = signal * w if relative else signal.expand(len(w), -1)
         else:
             now = signal[start : start + batch]
-            moves = (now != 0).any(1) if relative else torch.ones(len(now), dtype=torch.bool, device=device)
-            motion = Motion(
-                generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask), moves.float()
-            )
+            field = generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask)
+            motion = Motion(field, asks[start : start + batch])
         image = low.expand(len(now), -1, -1, -1)
         yield Low(motion, *generator.refine_warped(image, now, motion.field))
 

@@ -169,17 +169,15 @@ class _Correction(NamedTuple):
     low: Tensor | None = None  # [1,3,n,n], down(W)
 
 
-def residual_gate(error: Tensor, threshold: float = 0.12) -> Tensor:
-    """[1,1,S,S]: 1 where the warped residual belongs, towards 0 where R shows content the photo does not
-    have.
+def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
+    """[1,1,S,S]: 1 where the warped residual belongs, towards 0 where R shows what the photo does not have.
 
-    error: E = R - down(W) [1,3,S,S]. What counts is E beside its surroundings (a change of light is no new
-    content).
+    error: E = R - down(W) [1,3,S,S]. What counts is E beside its surroundings: a change of light is no new
+    content. Not dilated: a wider gate scores higher on a pasted mouth, but blurs the lips around real teeth.
     """
     around = F.avg_pool2d(F.pad(error, (8, 8, 8, 8), mode="replicate"), 17, 1)
     e = (error - around).abs().amax(1, keepdim=True)
-    wide = F.max_pool2d(F.pad(e, (2, 2, 2, 2), mode="replicate"), 5, 1)
-    soft = F.avg_pool2d(F.pad(wide, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    soft = F.avg_pool2d(F.pad(e, (1, 1, 1, 1), mode="replicate"), 3, 1)
     return 1 / (1 + (soft / threshold) ** 4)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,9 @@ class Phase:
     start, stop: the steps between which it runs. rate: Adam's; it falls linearly to 2 % from the share
     ``decay`` of the phase onwards, and rises over the first ``warmup`` steps. refine: False trains motion
     alone, which costs half. crop: side in pixels of a square around the mouth that "refine" is trained on,
-    which costs a fraction. fresh: False takes the batch and the images of the phase before it instead of
-    making new ones.
+    which costs a fraction. anywhere: the share of those squares that lie anywhere; one without the mouth
+    counts as unpaired, so that nothing is repainted there. fresh: False takes the batch and the images of the
+    phase before it instead of making new ones.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Phase:
     warmup: int = 1
     refine: bool = True
     crop: int = 0
+    anywhere: float = 0.0
     fresh: bool = True
 
     def due(self, step: int) -> bool:
@@ -118,19 +120,25 @@ class Trainer:
                     return batch, self.generator(low, batch.signal, batch.mask, refine=phase.refine)
             with torch.no_grad():
                 field, coarse, _ = self.generator(low, batch.signal, batch.mask, refine=False)
-            corner = self._corner(batch, phase.crop)
+            corner, holds = self._corner(batch, phase)
             field, coarse = (L.crop(x, corner, phase.crop) for x in (field, coarse))
-            batch = batch.crop(corner, phase.crop)
+            batch = replace(batch, paired=batch.paired * holds).crop(corner, phase.crop)
             return batch, Generated(
                 field, coarse, self.generator.repaint(coarse, batch.source, batch.signal, field)
             )
 
-    def _corner(self, batch: L.Batch, side: int) -> Tensor:
-        """Top left [B,2] of random squares that hold the target's mouth."""
-        size = batch.source.shape[-1]
+    def _corner(self, batch: L.Batch, phase: Phase) -> tuple[Tensor, Tensor]:
+        """Top left [B,2] of random squares around (or away from) the target's mouth; 1 where they hold it
+        [B].
+        """
+        size, side, n = batch.source.shape[-1], phase.crop, len(batch.source)
         mouth = (batch.target_landmarks[:, 61] + batch.target_landmarks[:, 291]) / 2 * size
-        jitter = (torch.rand(len(mouth), 2, generator=self.random) - 0.5) * side * 0.4
-        return (mouth + jitter - side / 2).round().clamp(0, size - side).long()
+        near = mouth + (torch.rand(n, 2, generator=self.random) - 0.5) * side * 0.4
+        wild = torch.rand(n, 2, generator=self.random) * size
+        away = torch.rand(n, 1, generator=self.random) < phase.anywhere
+        corner = (torch.where(away, wild, near) - side / 2).round().clamp(0, size - side)
+        holds = ((corner + side / 2 - mouth).abs().amax(-1) < side * 0.6).float()
+        return corner.long(), holds
 
     def run(self, phase: Phase) -> dict[str, float]:
         """One update. Returns the unweighted losses."""

@@ -33,6 +33,34 @@ def animate(photo: Path, out: Path, *options: str) -> None:
     print(f"  {out}  ({time.monotonic() - begun:.0f} s)", flush=True)
 
 
+def picture(out: Path) -> Path:
+    """The README's picture: the portrait before and after, and both mouths pixel for pixel."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    left, top, side = (int(v) for v in PORTRAIT.split(","))
+    mouth = (left + round(0.33 * side), top + round(0.6 * side))  # of the head-shot square
+    page = Image.new("RGB", (4 * 512 + 3 * 8, 512 + 28), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(18)
+    for i, (path, title) in enumerate(
+        [
+            (ROOT / "assets" / "portrait-4k.jpg", "photo, 4096 x 4096"),
+            (out / "portrait-4k-smile.jpg", "smiling"),
+        ]
+    ):
+        with Image.open(path) as im:
+            views = (
+                im.crop((left, top, left + side, top + side)).resize((512, 512), Image.Resampling.BOX),
+                im.crop((*mouth, mouth[0] + 1024, mouth[1] + 1024)).resize((512, 512), Image.Resampling.BOX),
+            )
+        for k, (view, what) in enumerate(zip(views, (title, "its mouth, half size"), strict=True)):
+            x = (2 * k + i) * 520
+            page.paste(view, (x, 28))
+            draw.text((x + 4, 4), what, fill="black", font=font)
+    path = out / "demo.jpg"
+    page.save(path, quality=88)
+    return path
+
+
 def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out").resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -53,6 +81,7 @@ def main() -> None:
         "--sheet",
         str(out / "portrait-4k-sheet.png"),
     )
+    print(f"  {picture(out)}", flush=True)
     print(f"Done. Clips, stills and contact sheets are in {out}")
 
 
