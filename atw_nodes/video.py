@@ -48,6 +48,7 @@ _EXACT = (
     | Interpolation.FULL_CHR_H_INP
 )
 _LEVEL_62 = 139264 * 256  # pixels in a frame of the highest H.264 level
+_LOOKAHEAD = 40 * 2**20  # pixels
 _HUGE = 2**24  # pixels in a frame above which look-ahead is cut, or it would take gigabytes
 
 
@@ -69,8 +70,10 @@ class _Format:
 
 
 def _h264(quality: int, pixels: int) -> dict[str, str]:
-    ahead = {"rc-lookahead": "8", "bf": "1", "refs": "2"} if pixels > _HUGE else {}
-    return {"crf": str(min(51, 106 - quality)), "profile": "high"} | ahead
+    # Frames held for looking ahead are a clip's only memory: about 64 MB of them, at any size
+    ahead = {"rc-lookahead": str(max(8, min(40, _LOOKAHEAD // pixels)))}
+    few = {"bf": "1", "refs": "2"} if pixels > _HUGE else {}
+    return {"crf": str(min(51, 106 - quality)), "profile": "high"} | ahead | few
 
 
 def _vp9(quality: int, pixels: int) -> dict[str, str]:
