@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .animate import generate
     from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-    from .faces import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
+    from .frames import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
     from .images import Photo, read_photo, write_still
     from .networks import Generator, GeneratorConfig
     from .reswarp import ReswarpConfig, ReswarpMode, decompose, warped
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "animate": ("generate",),
     "checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
-    "faces": ("frame_from_box", "frame_from_eyes", "frame_from_landmarks", "frame_from_mask"),
+    "frames": ("frame_from_box", "frame_from_eyes", "frame_from_landmarks", "frame_from_mask"),
     "images": ("Photo", "read_photo", "write_still"),
     "networks": ("Generator", "GeneratorConfig"),
     "reswarp": ("ReswarpConfig", "ReswarpMode", "decompose", "warped"),

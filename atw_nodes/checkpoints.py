@@ -17,14 +17,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from .face_network import FaceNetwork, FaceNetworkConfig
 from .files import atomic_path
 from .networks import Generator, GeneratorConfig
 from .types import CheckpointError, SignalSpec
 
 FORMAT, VERSION = "atw", 1
 DEFAULT = "atw-smile-128"
+FACE = "atw-face-128"  # the face network: found like a checkpoint, but no generator
 
 
 @dataclass(frozen=True)
@@ -105,29 +107,67 @@ def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[
     ``CheckpointError``.
     """
     path = find_checkpoint(source, folders)
-    tensors, meta = read_tensors(path)
-    if meta.get("format") != FORMAT or meta.get("version") != VERSION:
-        found = f"format {meta.get('format')!r}, version {meta.get('version')!r}"
-        raise CheckpointError(
-            f"{path}: {found}; this release reads format {FORMAT!r}, version {VERSION}; update the pack"
-        )
+    tensors, meta = _read(path)
+    if "face" in meta:
+        raise CheckpointError(f"{path}: the face network, not a generator; one of {', '.join(bundled())} is")
     try:
         config = GeneratorConfig.from_json(meta["generator"])
         signal = SignalSpec.from_json(meta["signal"])
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: unreadable metadata ({e}); download or train it again") from e
     generator = Generator(config)
-    _check_weights(path, generator.state_dict(), tensors)
+    _fill(path, generator, tensors, meta)
+    if len(signal.names) != config.signal:
+        raise CheckpointError(f"{path}: {len(signal.names)} signal names for a generator of {config.signal}")
+    return Checkpoint(generator, signal, meta.get("training", {}), path, meta["sha"])
+
+
+def save_face_network(path: Path, network: FaceNetwork, training: Mapping[str, Any]) -> None:
+    """Write the face network under ``path``, its matrices in half precision (half the download)."""
+    weights = {k: v.half() if v.dim() > 1 else v for k, v in network.state_dict().items()}
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "face": network.config.to_json(),
+        "training": dict(training),
+        "sha": weights_sha(weights),
+    }
+    write_tensors(path, weights, meta)
+
+
+def load_face_network(source: str | os.PathLike[str] = FACE, folders: Iterable[Path] = ()) -> FaceNetwork:
+    """Load a face network as ``load_checkpoint`` loads a generator; float32, in evaluation mode."""
+    path = find_checkpoint(source, folders)
+    tensors, meta = _read(path)
+    if "face" not in meta:
+        raise CheckpointError(f"{path}: not a face network; expected {FACE} or one made by recipes/face.py")
+    try:
+        network = FaceNetwork(FaceNetworkConfig.from_json(meta["face"]))
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: unreadable metadata ({e}); download or train it again") from e
+    _fill(path, network, tensors, meta)
+    return network
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, meta = read_tensors(path)
+    if meta.get("format") != FORMAT or meta.get("version") != VERSION:
+        found = f"format {meta.get('format')!r}, version {meta.get('version')!r}"
+        raise CheckpointError(
+            f"{path}: {found}; this release reads format {FORMAT!r}, version {VERSION}; update the pack"
+        )
+    return tensors, meta
+
+
+def _fill(path: Path, network: nn.Module, tensors: dict[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Load checked weights into ``network`` and make it ready for use."""
+    _check_weights(path, network.state_dict(), tensors)
     if weights_sha(tensors) != meta.get("sha"):
         raise CheckpointError(
             f"{path}: the weights do not match their sha {meta.get('sha')}; the file was altered"
         )
-    if len(signal.names) != config.signal:
-        raise CheckpointError(f"{path}: {len(signal.names)} signal names for a generator of {config.signal}")
-    generator.load_state_dict(tensors)
-    return Checkpoint(
-        generator.eval().requires_grad_(False), signal, meta.get("training", {}), path, meta["sha"]
-    )
+    network.load_state_dict(tensors)
+    network.eval().requires_grad_(False)
 
 
 def _check_weights(path: Path, want: Mapping[str, Tensor], have: Mapping[str, Tensor]) -> None:
@@ -153,8 +193,9 @@ def model_folders() -> list[Path]:
 
 
 def bundled() -> dict[str, Path]:
-    """{name: file} of the checkpoints that ship with the pack."""
-    found = {p.stem: p for folder in reversed(model_folders()) for p in sorted(folder.glob("*.safetensors"))}
+    """{name: file} of the generators that ship with the pack."""
+    files = (p for folder in reversed(model_folders()) for p in sorted(folder.glob("*.safetensors")))
+    found = {p.stem: p for p in files if p.stem != FACE}
     return dict(sorted(found.items()))
 
 
@@ -168,7 +209,7 @@ def find_checkpoint(source: str | os.PathLike[str], folders: Iterable[Path] = ()
     name = text.removesuffix(".safetensors")
     if name in bundled():
         return bundled()[name]
-    for folder in folders:
+    for folder in (*folders, *(model_folders() if name == FACE else ())):
         candidate = Path(folder) / f"{name}.safetensors"
         if candidate.is_file():
             return candidate

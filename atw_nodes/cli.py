@@ -155,7 +155,7 @@ def _animate(args: argparse.Namespace) -> int:
     import torch
 
     from .checkpoints import DEFAULT, load_checkpoint
-    from .faces import frame_from_text
+    from .frames import frame_from_text
     from .images import read_photo
     from .reswarp import ReswarpConfig, ReswarpMode
 

@@ -1,110 +1,271 @@
-"""Where the face is: from nothing, a box, a mask or landmarks to a ``FaceFrame``.
+"""See faces: find them in a photo, read their landmarks and action units, follow them through a video.
 
-The head-shot frame has the eye centres at x = 0.5 ± 0.115, y = 0.47 of its side (see ``warp.py`` for
-conventions).
+    for face in find(read_photo("party.jpg").pixels):
+        print(face.confidence, face.frame, face.units["AU12"])
+
+One network that ships with the pack does it (``face_network.py``). Landmarks of another source become the same
+``Face`` with ``face_from_landmarks``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from .signals import EYE_CORNERS
-from .types import FaceFrame, InputError, ShapeError, check_shape
+from .checkpoints import load_face_network
+from .face_network import EYES, REACH, STRIDE, FaceNetwork, peaks
+from .frames import frame_from_eyes, frame_from_landmarks
+from .pyramid import downsample, to_float
+from .signals import eye_centres
+from .tiles import canonical
+from .tracking import Track, follow
+from .types import FaceFrame, InputError, check_shape
 
-EYE_X, EYE_Y = 0.115, 0.47
-# Where hairline to chin and cheek to cheek fall in the frame, averaged over aligned adult faces.
-_FACE_CENTRE, _FACE_WIDTH, _FACE_HEIGHT = (0.5, 0.58), 0.53, 0.62
+SMALLEST = 40.0  # pixels across a face
+_ACROSS = 2.3  # width of a face in eye distances
+_LONGEST = 2048  # pixels: a larger photo is searched at this size
+_TILE, _OVERLAP = 512, 64  # of a level of the finder's pyramid; the overlap is more than a cell sees
+_PAD = 16  # grey around a level, so that a face may touch the edge
+_CANDIDATE = 0.25  # score from which the reader takes a look
+_BATCH = 16  # crops that the reader sees at once
 
 
-def _inside(frame: FaceFrame, what: str) -> FaceFrame:
-    left, top, right, bottom = frame.bounds()
-    if left >= right or top >= bottom:
-        raise InputError(
-            f"{what} lies outside the photo of {frame.width}x{frame.height}; give one that overlaps it"
-        )
-    if min(frame.sides) < 8:
-        raise InputError(f"{what} is {min(frame.sides):.1f} pixels wide; a face needs at least 8")
-    return frame
+@dataclass(frozen=True)
+class Face:
+    """One face. Positions are pixels of the photo (pixel i covers [i, i + 1)).
 
-
-def frame_from_box(left: float, top: float, side: float, height: int, width: int) -> FaceFrame:
-    """An upright square head-shot frame in pixels of a photo of ``height`` x ``width``; it may reach over the
-    edge.
+    box: (left, top, right, bottom) around the landmarks. confidence: 0..1. eyes: centres of the image-left
+    and the image-right eye. landmarks: [478,2] float32, MediaPipe's face mesh. frame: the head-shot frame.
+    units: estimated action units as shown, 0..1.5; empty where nobody estimated them.
     """
-    if not all(math.isfinite(v) for v in (left, top, side)):
-        raise InputError(f"face box {left},{top},{side} is not finite; expected X,Y,SIDE in pixels")
-    matrix = ((float(side), 0.0, float(left)), (0.0, float(side), float(top)))
-    if side < 8:
-        raise InputError(f"face box has a side of {side:g} pixels; a face needs at least 8")
-    return _inside(FaceFrame(matrix, height, width), f"face box {left:g},{top:g},{side:g}")
+
+    box: tuple[float, float, float, float]
+    confidence: float
+    eyes: tuple[tuple[float, float], tuple[float, float]]
+    landmarks: np.ndarray
+    frame: FaceFrame
+    units: Mapping[str, float]
 
 
-def frame_from_eyes(left: Sequence[float], right: Sequence[float], height: int, width: int) -> FaceFrame:
-    """A similarity from the two eye centres (x, y) in pixels; ``left`` is the leftmost in the image."""
-    dx, dy = right[0] - left[0], right[1] - left[1]
-    side = math.hypot(dx, dy) / (2 * EYE_X)
-    if not (math.isfinite(side) and side > 0):
-        raise InputError(
-            f"eye centres {tuple(left)} and {tuple(right)} do not make a face; give two different points"
-        )
-    ax, ay = dx / (2 * EYE_X), dy / (2 * EYE_X)  # the frame's horizontal side in pixels
-    mx, my = (left[0] + right[0]) / 2, (left[1] + right[1]) / 2
-    origin = (mx - 0.5 * ax + EYE_Y * ay, my - 0.5 * ay - EYE_Y * ax)
-    return _inside(
-        FaceFrame(((ax, -ay, origin[0]), (ay, ax, origin[1])), height, width), "face frame from the eyes"
-    )
+@lru_cache(maxsize=4)
+def _bundled(device: str) -> FaceNetwork:
+    return load_face_network().to(device)
 
 
-def frame_from_landmarks(
-    landmarks: Tensor,
-    height: int,
-    width: int,
-    left_eye: Sequence[int] = EYE_CORNERS[0],
-    right_eye: Sequence[int] = EYE_CORNERS[1],
-) -> FaceFrame:
-    """From landmarks [N,2] in pixels of any topology, given which of them average to each eye's centre.
+def find(
+    image: Tensor,
+    network: FaceNetwork | None = None,
+    smallest: float = SMALLEST,
+    threshold: float = 0.5,
+    limit: int = 64,
+) -> list[Face]:
+    """Every face in ``image`` [1,3,H,W] (uint8, or float in [0,1]), largest first; empty where there is none.
 
-    The default indices are the eye corners of the MediaPipe mesh.
+    smallest: width in pixels of the smallest face of interest; in photos longer than 4800 pixels it rises
+    with their size. threshold: the least confidence. limit: the most faces. Sees frontal faces, tilted by
+    up to some 35 degrees.
     """
-    check_shape(landmarks, "N2", "landmarks")
-    if max(*left_eye, *right_eye) >= len(landmarks):
-        raise ShapeError(
-            f"{len(landmarks)} landmarks, but the eyes are named {left_eye} and {right_eye}; name others"
-        )
-    points = landmarks.double()
-    a, b = (points[list(e)].mean(0).tolist() for e in (left_eye, right_eye))
-    return frame_from_eyes(*((a, b) if a[0] <= b[0] else (b, a)), height, width)
+    check_shape(image, "13HW", "image")
+    network = network or _bundled(str(image.device))
+    height, width = image.shape[-2:]
+    levels = _levels(image, smallest)
+    candidates = _distinct([c for level in levels for c in _candidates(network, level, width)], 0.5)
+    eyes = np.array([c[1:] for c in candidates[: 2 * limit]]).reshape(-1, 2, 2)
+    faces = _read(network, [image, *levels], eyes, rounds=2, threshold=threshold)
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.confidence):
+        if all(_apart(face.eyes, other.eyes) > 0.6 for other in kept):
+            kept.append(face)
+    return sorted(kept[:limit], key=lambda f: -f.frame.sides[0])
 
 
-def frame_from_mask(mask: Tensor) -> FaceFrame:
-    """From a mask [H,W] in 0..1 over the face, hairline to chin and cheek to cheek, in the photo's size."""
-    check_shape(mask, "HW", "face mask")
-    on = mask > 0.5
-    if not bool(on.any()):
-        raise InputError("face mask is empty (nothing above 0.5); paint over the face, from hairline to chin")
-    ys, xs = (torch.nonzero(on.any(d)).flatten() for d in (1, 0))
-    x0, x1, y0, y1 = int(xs[0]), int(xs[-1]) + 1, int(ys[0]), int(ys[-1]) + 1
-    side = ((x1 - x0) / _FACE_WIDTH + (y1 - y0) / _FACE_HEIGHT) / 2
-    left, top = (x0 + x1) / 2 - _FACE_CENTRE[0] * side, (y0 + y1) / 2 - _FACE_CENTRE[1] * side
-    return frame_from_box(left, top, side, *mask.shape)
+def face_from_landmarks(landmarks: np.ndarray, height: int, width: int, image: Tensor | None = None) -> Face:
+    """The ``Face`` of landmarks [478,2] (or [468,2]) in pixels, found by anyone; with ``image`` its action
+    units are estimated too.
+    """
+    marks = np.asarray(landmarks, np.float32)
+    frame = frame_from_landmarks(torch.from_numpy(marks), height, width)
+    units: Mapping[str, float] = {}
+    if image is not None:
+        check_shape(image, "13HW", "image")
+        network = _bundled(str(image.device))
+        with torch.no_grad():
+            reading = network.reader(canonical(image, frame, network.config.size).float())
+        units = _units(network, reading.units[0])
+    return _face(marks, 1.0, frame, units)
 
 
-def frame_from_text(text: str, height: int, width: int) -> FaceFrame:
-    """``whole`` or ``X,Y,SIDE`` (pixels), as given on the command line."""
-    if text == "whole":
-        return FaceFrame.whole(height, width)
-    if text == "auto":
+def largest(image: Tensor, index: int = 0) -> Face:
+    """The face of rank ``index`` by size; ``InputError`` says how to give one where there is none."""
+    faces = find(image)
+    if index >= len(faces):
+        found = f"{len(faces)} face{'s' * (len(faces) != 1)} found"
         raise InputError(
-            "--face auto: finding faces is not part of this release; give whole (a head shot) or X,Y,SIDE"
+            f"no face number {index + 1} in the photo of {image.shape[-1]}x{image.shape[-2]} ({found}); "
+            "give its head-shot square as X,Y,SIDE in pixels, or whole for a head shot"
         )
+    return faces[index]
+
+
+def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | None = None) -> list[Track]:
+    """Follow every face through ``frames`` (each [1,3,H,W]); see ``tracking.Track``.
+
+    Frames are read one by one and not kept. Landmarks and units are smoothed (one-euro filter), gaps of up to
+    half a second are bridged, and nothing is carried over a cut.
+    """
+
+    def look(image: Tensor) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        return [_observed(f) for f in find(image, network)]
+
+    def near(image: Tensor, landmarks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        net = network or _bundled(str(image.device))
+        eyes = np.array([np.stack(eye_centres(p)) for p in landmarks]).reshape(-1, 2, 2)
+        return [_observed(f) for f in _read(net, [image], eyes, rounds=1, threshold=0.0)]
+
+    return follow(frames, look, near, fps)
+
+
+def _observed(face: Face) -> tuple[np.ndarray, np.ndarray, float]:
+    units = np.array(list(face.units.values()), np.float32)
+    return face.landmarks, units, face.confidence
+
+
+def _levels(image: Tensor, smallest: float) -> list[Tensor]:
+    """Float copies of the photo in which eyes are as far apart as the finder wants them, halving in size."""
+    height, width = image.shape[-2:]
+    longest = max(height, width)
+    scale = (EYES[0] + 1.5) * _ACROSS / max(smallest, 1.0)
+    scale = min(1.0, max(scale, 160 / longest), _LONGEST / longest)
+    size = (max(8, round(height * scale)), max(8, round(width * scale)))
+    levels = [downsample(image, size) if size != (height, width) else to_float(image)]
+    while min(levels[-1].shape[-2:]) > 24:
+        h, w = levels[-1].shape[-2:]
+        levels.append(F.avg_pool2d(levels[-1][..., : h // 2 * 2, : w // 2 * 2], 2))
+    return levels
+
+
+@torch.no_grad()
+def _candidates(network: FaceNetwork, level: Tensor, width: int) -> list[tuple[float, ...]]:
+    """(score, left eye x, y, right eye x, y) in pixels of a photo ``width`` wide, from one level."""
+    found: list[tuple[float, ...]] = []
+    h, w = level.shape[-2:]
+    step = _TILE - 2 * _OVERLAP
+    for top in range(0, max(1, h - 2 * _OVERLAP), step):
+        for left in range(0, max(1, w - 2 * _OVERLAP), step):
+            tile = level[..., top : top + _TILE, left : left + _TILE].float()
+            th, tw = tile.shape[-2:]
+            pad = (_PAD, _PAD + -tw % 8, _PAD, _PAD + -th % 8)
+            maps = network.finder(F.pad(tile, pad, value=0.5))[0].float()
+            score = torch.sigmoid(maps[0])
+            cells = peaks(score, _CANDIDATE)
+            r, c = cells[:, 0], cells[:, 1]
+            centre = torch.stack([c, r], 1) * float(STRIDE) + STRIDE / 2 - _PAD
+            eyes = centre[:, None] + maps[1:, r, c].T.reshape(-1, 2, 2) * REACH
+            apart = (eyes[:, 1] - eyes[:, 0]).norm(dim=-1)
+            inner = _inner(centre, (left, top), (tw, th), (w, h))
+            good = inner & (apart > EYES[0] * 0.75) & (apart < EYES[1] * 1.3)
+            eyes = (eyes + eyes.new_tensor([left, top])) * (width / w)
+            rows = torch.cat([score[r, c][:, None], eyes.flatten(1)], 1)[good]
+            found += [tuple(row) for row in rows.tolist()]
+    return found
+
+
+def _inner(centre: Tensor, corner: tuple[int, int], size: tuple[int, int], whole: tuple[int, int]) -> Tensor:
+    """Which centres [n,2] of a tile are its own to report: those not in an overlap another tile sees better."""
+    keep = torch.ones(len(centre), dtype=torch.bool, device=centre.device)
+    for axis in range(2):
+        x, first, last = centre[:, axis], corner[axis] == 0, corner[axis] + size[axis] >= whole[axis]
+        keep &= (x >= 0) if first else (x >= _OVERLAP / 2)
+        keep &= (x <= size[axis]) if last else (x <= size[axis] - _OVERLAP / 2)
+    return keep
+
+
+def _apart(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
+    """Distance between the middles of two pairs of eyes, over the wider pair's width."""
+    p, q = np.asarray(a, float), np.asarray(b, float)
+    wide = max(np.linalg.norm(p[1] - p[0]), np.linalg.norm(q[1] - q[0]), 1e-6)
+    return float(np.linalg.norm(p.mean(0) - q.mean(0)) / wide)
+
+
+def _distinct(candidates: list[tuple[float, ...]], closer: float) -> list[tuple[float, ...]]:
+    """The best of every group of candidates that mean the same face."""
+    kept: list[tuple[float, ...]] = []
+    for c in sorted(candidates, reverse=True):
+        if all(_apart((c[1:3], c[3:]), (k[1:3], k[3:])) > closer for k in kept):
+            kept.append(c)
+    return kept
+
+
+@torch.no_grad()
+def _read(
+    network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, rounds: int, threshold: float
+) -> list[Face]:
+    """Read the faces at ``eyes`` [n,2,2] (pixels of ``levels[0]``, the photo), each round from a frame better
+    than the one before.
+    """
+    height, width = levels[0].shape[-2:]
+    faces: list[Face] = []
+    for start in range(0, len(eyes), _BATCH):
+        frames = [f for e in eyes[start : start + _BATCH] if (f := _frame(e, height, width))]
+        for turn in range(rounds):
+            if not frames:
+                break
+            crops = torch.cat([_crop(levels, f, network.config.size) for f in frames])
+            reading = network.reader(crops)
+            marks = [_to_pixels(p, f) for p, f in zip(reading.landmarks, frames, strict=True)]
+            presence = torch.sigmoid(reading.presence).tolist()
+            better = [_frame(np.stack(eye_centres(m)), height, width) for m in marks]
+            rows = range(len(frames))
+            if turn + 1 < rounds:
+                frames = [b for i in rows if presence[i] > 0.1 and (b := better[i])]
+                continue
+            for i in rows:
+                if presence[i] >= threshold and (frame := better[i]):
+                    units = _units(network, reading.units[i])
+                    faces.append(_face(marks[i].astype(np.float32), presence[i], frame, units))
+    return faces
+
+
+def _frame(eyes: np.ndarray, height: int, width: int) -> FaceFrame | None:
+    (a, b), (c, d) = eyes.tolist()
     try:
-        left, top, side = (float(v) for v in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"--face {text}: expected whole or X,Y,SIDE in pixels, for example 120,40,300"
-        ) from None
-    return frame_from_box(left, top, side, height, width)
+        return frame_from_eyes((a, b), (c, d), height, width)
+    except InputError:
+        return None
+
+
+def _crop(levels: Sequence[Tensor], frame: FaceFrame, size: int) -> Tensor:
+    """The frame's content from the smallest level that has the pixels for it."""
+    level, scale = levels[0], 1.0
+    for other in levels[1:]:
+        ratio = other.shape[-1] / frame.width
+        if max(frame.sides) * ratio >= size and ratio < scale:
+            level, scale = other, ratio
+    h, w = level.shape[-2:]
+    sx, sy = w / frame.width, h / frame.height
+    (a, b, x), (c, d, y) = frame.matrix
+    matrix = ((a * sx, b * sx, x * sx), (c * sy, d * sy, y * sy))
+    return canonical(level, replace(frame, matrix=matrix, height=h, width=w), size).float()
+
+
+def _to_pixels(points: Tensor, frame: FaceFrame) -> np.ndarray:
+    (a, b, x), (c, d, y) = frame.matrix
+    p = points.double().cpu().numpy()
+    return p @ np.array([[a, c], [b, d]]) + np.array([x, y])
+
+
+def _units(network: FaceNetwork, values: Tensor) -> dict[str, float]:
+    clipped = values.clamp(0, 1.5).tolist()
+    return {n: round(v, 4) for n, v in zip(network.config.units, clipped, strict=True)}
+
+
+def _face(marks: np.ndarray, confidence: float, frame: FaceFrame, units: Mapping[str, float]) -> Face:
+    (x0, y0), (x1, y1) = marks.min(0).tolist(), marks.max(0).tolist()
+    left, right = (tuple(p.tolist()) for p in eye_centres(marks.astype(np.float64)))
+    return Face((x0, y0, x1, y1), float(confidence), (left, right), marks, frame, units)

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from atw_nodes.checkpoints import DEFAULT, load_checkpoint
-from atw_nodes.faces import frame_from_landmarks
+from atw_nodes.frames import frame_from_landmarks
 from atw_nodes.images import read_photo
 from atw_nodes.pyramid import downsample, upsample
 from atw_nodes.reswarp import ReswarpConfig, ReswarpMode, decompose, reswarp, warped

@@ -22,7 +22,7 @@ import torch
 
 from atw_nodes.animate import animate
 from atw_nodes.checkpoints import DEFAULT, Checkpoint, load_checkpoint
-from atw_nodes.faces import frame_from_landmarks
+from atw_nodes.frames import frame_from_landmarks
 from atw_nodes.images import read_photo, write_still
 from atw_nodes.pyramid import downsample
 from atw_nodes.sheets import contact_sheet

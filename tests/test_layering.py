@@ -13,11 +13,25 @@ PACKAGE = ROOT / "atw_nodes"
 FLOORS: dict[int, set[str]] = {
     0: {"types"},
     1: {"files", "pyramid", "signals", "warp"},
-    2: {"clips", "faces", "images", "kernels", "losses", "metrics", "networks", "sheets", "tiles", "video"},
+    2: {
+        "clips",
+        "face_network",
+        "frames",
+        "images",
+        "kernels",
+        "losses",
+        "metrics",
+        "networks",
+        "sheets",
+        "tiles",
+        "tracking",
+        "video",
+    },
     3: {"checkpoints", "data", "reswarp"},
-    4: {"animate", "training"},
-    5: {"cli", "host"},
-    6: {"__main__"},
+    4: {"animate", "faces", "training"},
+    5: {"prepare"},
+    6: {"cli", "host"},
+    7: {"__main__"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from atw_nodes import tiles
-from atw_nodes.faces import frame_from_box, frame_from_eyes
+from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.pyramid import area_taps, downsample, pyramid_sizes
 from atw_nodes.reswarp import (
     ReswarpConfig,

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from atw_nodes.faces import (
+from atw_nodes.frames import (
     EYE_X,
     EYE_Y,
     frame_from_eyes,

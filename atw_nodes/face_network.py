@@ -1,0 +1,160 @@
+"""The face network: a finder of faces in small images, and a reader of landmarks and action units in a frame.
+
+Both are trained by ``recipes/face.py`` and live in one file, ``models/atw-face-128.safetensors``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .types import InputError, check_shape
+
+STRIDE = 4  # pixels of a cell of the finder
+REACH = 12.0  # pixels: eyes this far from a cell's centre have the regressed position 1
+EYES = (6.0, 18.0)  # eye distances in pixels that the finder is trained to see
+
+
+@dataclass(frozen=True)
+class FaceNetworkConfig:
+    """Everything that decides the network's shape; stored in the checkpoint.
+
+    size: side of the image that the reader sees. width: channels of its first layer. finder: channels of the
+    finder at a stride of 4. landmarks: how many. units: names of the action units it estimates.
+    """
+
+    units: tuple[str, ...]
+    size: int = 128
+    width: int = 24
+    finder: int = 24
+    landmarks: int = 478
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", tuple(self.units))
+        if self.size % 16 or self.size < 32 or min(self.width, self.finder, self.landmarks) < 1:
+            raise InputError(
+                f"face network of size {self.size}, width {self.width} cannot be built; "
+                "expected a size that is a multiple of 16, at least 32, and widths of at least 1"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object for a checkpoint's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> FaceNetworkConfig:
+        """Inverse of ``to_json``."""
+        return cls(**data)
+
+
+class Reading(NamedTuple):
+    """What the reader says of B framed faces."""
+
+    landmarks: Tensor  # [B,L,2] canonical positions, fractions of the frame
+    presence: Tensor  # [B] logit: is there a face at all, framed as it should be
+    units: Tensor  # [B,N] action units as shown
+
+
+def _conv(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(i, o, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(o),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU()] if act else []))
+
+
+class _Inverted(nn.Module):
+    """Inverted residual: 1x1 to ``expand`` times the channels, 3x3 of each by itself, 1x1 back."""
+
+    def __init__(self, i: int, o: int, stride: int = 1, expand: int = 2) -> None:
+        super().__init__()
+        wide = i * expand
+        self.body = nn.Sequential(
+            _conv(i, wide, 1), _conv(wide, wide, 3, stride, groups=wide), _conv(wide, o, 1, act=False)
+        )
+        self.residual = stride == 1 and i == o
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x) if self.residual else self.body(x)
+
+
+class Finder(nn.Module):
+    """Fully convolutional: an image of any size -> for each cell of 4x4 pixels a score and two eyes."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        w = width
+        self.stem = nn.Sequential(_conv(3, w // 2, 3, 2), _conv(w // 2, w, 3, 2), _Inverted(w, w))
+        self.deep = nn.Sequential(
+            _Inverted(w, 2 * w, 2),
+            *(_Inverted(2 * w, 2 * w) for _ in range(4)),
+            _conv(2 * w, w, 1, act=False),
+        )
+        self.up = nn.Upsample(scale_factor=2, mode="nearest")
+        self.head = nn.Sequential(_Inverted(w, w), _conv(w, w, 3), nn.Conv2d(w, 5, 1))
+        nn.init.constant_(self.head[-1].bias[:1], -4.0)  # type: ignore[index]
+
+    def forward(self, image: Tensor) -> Tensor:
+        """[B,3,H,W] in [0,1], H and W multiples of 8 -> [B,5,H/4,W/4].
+
+        Channel 0: logit of "midway between two eyes". 1 to 4: the left eye's (x, y) and the right eye's,
+        from the cell's centre, in units of ``REACH`` pixels.
+        """
+        check_shape(image, "B3HW", "image")
+        x = self.stem(image * 2 - 1)
+        return self.head(x + self.up(self.deep(x)))
+
+
+class Reader(nn.Module):
+    """Landmarks, presence and action units of a framed face."""
+
+    def __init__(self, config: FaceNetworkConfig) -> None:
+        super().__init__()
+        w, n = config.width, (config.size // 16) ** 2 * 24
+        self.trunk = nn.Sequential(
+            _conv(3, w, 3, 2),
+            _Inverted(w, w),
+            _Inverted(w, 2 * w, 2, 3),
+            _Inverted(2 * w, 2 * w, 1, 3),
+            _Inverted(2 * w, 2 * w, 1, 3),
+            _Inverted(2 * w, 4 * w, 2, 3),
+            _Inverted(4 * w, 4 * w, 1, 3),
+            _Inverted(4 * w, 4 * w, 1, 3),
+            _Inverted(4 * w, 4 * w, 1, 3),
+            _Inverted(4 * w, 6 * w, 2, 3),
+            _Inverted(6 * w, 6 * w, 1, 3),
+        )
+        self.flat = nn.Sequential(_conv(6 * w, 24, 1), nn.Flatten())
+        self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
+        self.face = nn.Sequential(nn.Linear(n, 128), nn.ReLU(), nn.Linear(128, 1 + len(config.units)))
+
+    def forward(self, crops: Tensor) -> Reading:
+        """``crops`` [B,3,S,S] in [0,1]: head-shot frames. Their contrast does not matter."""
+        check_shape(crops, "B3SS", "face crop")
+        centred = crops - crops.mean((1, 2, 3), keepdim=True)
+        x = centred / (centred.std((1, 2, 3), keepdim=True) + 0.02)
+        flat = self.flat(self.trunk(x))
+        face = self.face(flat)
+        shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5
+        return Reading(shape, face[:, 0], face[:, 1:])
+
+
+class FaceNetwork(nn.Module):
+    """Finder and reader."""
+
+    def __init__(self, config: FaceNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.finder, self.reader = Finder(config.finder), Reader(config)
+
+
+def peaks(scores: Tensor, threshold: float) -> Tensor:
+    """Cells [n,2] (row, column) of ``scores`` [H,W] that are no less than their eight neighbours and
+    ``threshold``.
+    """
+    highest = nn.functional.max_pool2d(scores[None, None], 3, 1, 1)[0, 0]
+    return torch.nonzero((scores >= highest) & (scores >= threshold))
