@@ -180,7 +180,7 @@ class _Colour:
         return torch.lerp(x, blurred, self.soft).clamp(0, 1)
 
 
-def _glasses(source: Tensor, landmarks: Tensor, chance: float, g: torch.Generator) -> Tensor:
+def glasses(source: Tensor, landmarks: Tensor, chance: float, g: torch.Generator) -> Tensor:
     """Opacity [B,1,S,S] of drawn glasses: two rings around the eyes of ``landmarks``."""
     n, size = len(source), source.shape[-1]
     eyes = torch.stack([landmarks[:, [33, 133]].mean(1), landmarks[:, [362, 263]].mean(1)], 1)  # [B,2,2]
@@ -363,13 +363,13 @@ class PairSampler:
         source, matte_s = crop.cut(faces.images[s]), crop.cut(faces.mattes[s])
         scene = _scene(n, self.size, g)
         swap = (torch.rand(n, 1, 1, 1, generator=g) < a.scene).float()
-        glasses, tint = None, torch.rand(n, 3, 1, 1, generator=g) * 0.4
+        rings, tint = None, torch.rand(n, 3, 1, 1, generator=g) * 0.4
         views = []
         for image, matte, marks in ((source, matte_s, old), (target, matte_t, new)):
             image = torch.lerp(image, image * matte + scene * (1 - matte), swap)
-            if glasses is None:
-                glasses = _glasses(image, marks, a.glasses, g)
-            views.append(colour(torch.lerp(image, tint.expand_as(image), glasses)))
+            if rings is None:
+                rings = glasses(image, marks, a.glasses, g)
+            views.append(colour(torch.lerp(image, tint.expand_as(image), rings)))
         feathered = (torch.rand(n, 1, 1, 1, generator=g) >= a.whole).float()
         mask = feather_mask(identity_points(self.size, self.size), 0.08)[:, None]
         return Batch(

@@ -6,11 +6,13 @@ Both are trained by ``recipes/face.py`` and live in one file, ``models/atw-face-
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .types import InputError, check_shape
 
@@ -67,19 +69,16 @@ def _conv(i: int, o: int, kernel: int, stride: int = 1, groups: int = 1, act: bo
     return nn.Sequential(*layers, *([nn.ReLU()] if act else []))
 
 
-class _Inverted(nn.Module):
-    """Inverted residual: 1x1 to ``expand`` times the channels, 3x3 of each by itself, 1x1 back."""
+class _Block(nn.Module):
+    """Two 3x3 convolutions and a way around them."""
 
-    def __init__(self, i: int, o: int, stride: int = 1, expand: int = 2) -> None:
+    def __init__(self, i: int, o: int, stride: int = 1) -> None:
         super().__init__()
-        wide = i * expand
-        self.body = nn.Sequential(
-            _conv(i, wide, 1), _conv(wide, wide, 3, stride, groups=wide), _conv(wide, o, 1, act=False)
-        )
-        self.residual = stride == 1 and i == o
+        self.body = nn.Sequential(_conv(i, o, 3, stride), _conv(o, o, 3, act=False))
+        self.skip = nn.Identity() if i == o and stride == 1 else _conv(i, o, 1, stride, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) if self.residual else self.body(x)
+        return torch.relu(self.skip(x) + self.body(x))
 
 
 class Finder(nn.Module):
@@ -87,15 +86,13 @@ class Finder(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        w = width
-        self.stem = nn.Sequential(_conv(3, w // 2, 3, 2), _conv(w // 2, w, 3, 2), _Inverted(w, w))
+        w, wide = width, width * 5 // 3
+        self.stem = nn.Sequential(_conv(3, w * 2 // 3, 3, 2), _conv(w * 2 // 3, w, 3, 2), _conv(w, w, 3))
         self.deep = nn.Sequential(
-            _Inverted(w, 2 * w, 2),
-            *(_Inverted(2 * w, 2 * w) for _ in range(4)),
-            _conv(2 * w, w, 1, act=False),
+            _conv(w, wide, 3, 2), *(_Block(wide, wide) for _ in range(3)), _conv(wide, w, 1, act=False)
         )
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
-        self.head = nn.Sequential(_Inverted(w, w), _conv(w, w, 3), nn.Conv2d(w, 5, 1))
+        self.head = nn.Sequential(_conv(w, w, 3), nn.Conv2d(w, 5, 1))
         nn.init.constant_(self.head[-1].bias[:1], -4.0)  # type: ignore[index]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -106,7 +103,7 @@ class Finder(nn.Module):
         """
         check_shape(image, "B3HW", "image")
         x = self.stem(image * 2 - 1)
-        return self.head(x + self.up(self.deep(x)))
+        return self.head(torch.relu(x + self.up(self.deep(x))))
 
 
 class Reader(nn.Module):
@@ -115,20 +112,13 @@ class Reader(nn.Module):
     def __init__(self, config: FaceNetworkConfig) -> None:
         super().__init__()
         w, n = config.width, (config.size // 16) ** 2 * 24
+        w2, w4, w8 = (w * k // 3 for k in (4, 8, 16))
         self.trunk = nn.Sequential(
             _conv(3, w, 3, 2),
-            _Inverted(w, w),
-            _Inverted(w, 2 * w, 2, 3),
-            _Inverted(2 * w, 2 * w, 1, 3),
-            _Inverted(2 * w, 2 * w, 1, 3),
-            _Inverted(2 * w, 4 * w, 2, 3),
-            _Inverted(4 * w, 4 * w, 1, 3),
-            _Inverted(4 * w, 4 * w, 1, 3),
-            _Inverted(4 * w, 4 * w, 1, 3),
-            _Inverted(4 * w, 6 * w, 2, 3),
-            _Inverted(6 * w, 6 * w, 1, 3),
+            *(_Block(i, o, 2 if i != o else 1) for i, o in ((w, w2), (w2, w2), (w2, w4), (w4, w4))),
+            *(_Block(i, o, 2 if i != o else 1) for i, o in ((w4, w8), (w8, w8))),
         )
-        self.flat = nn.Sequential(_conv(6 * w, 24, 1), nn.Flatten())
+        self.flat = nn.Sequential(_conv(w8, 24, 1), nn.Flatten())
         self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
         self.face = nn.Sequential(nn.Linear(n, 128), nn.ReLU(), nn.Linear(128, 1 + len(config.units)))
 
@@ -150,6 +140,17 @@ class FaceNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.finder, self.reader = Finder(config.finder), Reader(config)
+
+    def fused(self) -> FaceNetwork:
+        """The same function with every normalisation folded into its convolution; for inference only."""
+        copy = deepcopy(self).eval().requires_grad_(False)
+        for module in copy.modules():
+            if isinstance(module, nn.Sequential):
+                for k in range(len(module) - 1):
+                    conv, norm = module[k], module[k + 1]
+                    if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                        module[k], module[k + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        return copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def peaks(scores: Tensor, threshold: float) -> Tensor:

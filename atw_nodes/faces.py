@@ -3,8 +3,8 @@
     for face in find(read_photo("party.jpg").pixels):
         print(face.confidence, face.frame, face.units["AU12"])
 
-One network that ships with the pack does it (``face_network.py``). Landmarks of another source become the same
-``Face`` with ``face_from_landmarks``.
+One network that ships with the pack does it (``face_network.py``). Landmarks of another source become the
+same ``Face`` with ``face_from_landmarks``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Face:
 
 @lru_cache(maxsize=4)
 def _bundled(device: str) -> FaceNetwork:
-    return load_face_network().to(device)
+    return load_face_network().fused().to(device)
 
 
 def find(
@@ -85,19 +85,26 @@ def find(
     return sorted(kept[:limit], key=lambda f: -f.frame.sides[0])
 
 
+def read(image: Tensor, frame: FaceFrame, network: FaceNetwork | None = None) -> Face:
+    """The face in ``frame`` of ``image`` [1,3,H,W], wherever the frame came from; its confidence tells
+    whether there is one.
+    """
+    check_shape(image, "13HW", "image")
+    network = network or _bundled(str(image.device))
+    with torch.no_grad():
+        reading = network.reader(canonical(image, frame, network.config.size).float())
+    marks = _to_pixels(reading.landmarks[0], frame).astype(np.float32)
+    presence = float(torch.sigmoid(reading.presence[0]))
+    return _face(marks, presence, frame, _units(network, reading.units[0]))
+
+
 def face_from_landmarks(landmarks: np.ndarray, height: int, width: int, image: Tensor | None = None) -> Face:
     """The ``Face`` of landmarks [478,2] (or [468,2]) in pixels, found by anyone; with ``image`` its action
     units are estimated too.
     """
     marks = np.asarray(landmarks, np.float32)
     frame = frame_from_landmarks(torch.from_numpy(marks), height, width)
-    units: Mapping[str, float] = {}
-    if image is not None:
-        check_shape(image, "13HW", "image")
-        network = _bundled(str(image.device))
-        with torch.no_grad():
-            reading = network.reader(canonical(image, frame, network.config.size).float())
-        units = _units(network, reading.units[0])
+    units = {} if image is None else read(image, frame).units
     return _face(marks, 1.0, frame, units)
 
 
@@ -177,7 +184,7 @@ def _candidates(network: FaceNetwork, level: Tensor, width: int) -> list[tuple[f
 
 
 def _inner(centre: Tensor, corner: tuple[int, int], size: tuple[int, int], whole: tuple[int, int]) -> Tensor:
-    """Which centres [n,2] of a tile are its own to report: those not in an overlap another tile sees better."""
+    """Which centres [n,2] of a tile are its own to report; the others another tile sees better."""
     keep = torch.ones(len(centre), dtype=torch.bool, device=centre.device)
     for axis in range(2):
         x, first, last = centre[:, axis], corner[axis] == 0, corner[axis] + size[axis] >= whole[axis]

@@ -1,0 +1,193 @@
+"""How models/atw-face-128.safetensors was made: the finder of faces, and the reader of landmarks and units.
+
+    python recipes/face.py DATA RUN --part finder [--steps N]     train one part (goes on where it stopped)
+    python recipes/face.py DATA RUN --part reader [--steps N]
+    python recipes/face.py DATA RUN --export FILE                 write both, averaged, as one file
+
+DATA: folder with manifest.csv (see README). What it learns from is made by ``face_scenes.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import puppet
+import torch
+import torch.nn.functional as F
+from face_scenes import SIZE, Scenes
+from torch import Tensor, nn
+
+from atw_nodes.checkpoints import read_tensors, save_face_network, write_tensors
+from atw_nodes.data import read_faces
+from atw_nodes.face_network import FaceNetwork, FaceNetworkConfig
+from atw_nodes.signals import EYE_CORNERS
+
+# The people of recipes/smile.py, never trained on.
+HELD_OUT = tuple(
+    f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
+)
+BATCH = {"finder": 24, "reader": 24}
+RATE = {"finder": 2e-3, "reader": 1.2e-3}
+STEPS = {"finder": 3000, "reader": 6000}
+AVERAGE = 0.998
+
+
+def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
+    """Penalty-reduced focal loss of the score (Zhou et al. 2019, Eq. 1), L1 of the eyes where a face is."""
+    image, heat, eyes, counts = scenes.finder(n)
+    maps = network.finder(image.contiguous(memory_format=torch.channels_last)).float()
+    p = torch.sigmoid(maps[:, 0]).clamp(1e-4, 1 - 1e-4)
+    found = -((1 - p) ** 2 * p.log()) * (heat > 0.999)
+    wrong = -((1 - heat) ** 4 * p**2 * (1 - p).log()) * (heat <= 0.999)
+    number = (heat > 0.999).sum().clamp_min(1)
+    close = (heat > 0.3).float()[:, None]
+    position = ((maps[:, 1:] - eyes).abs() * close).sum() / close.sum().clamp_min(1) / 4
+    return {"score": ((found + wrong) * counts).sum() / number, "eyes": 8 * position}
+
+
+def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
+    """Wing loss of the landmarks (Feng et al. 2018, Eq. 5) in percent of the eye distance, cross-entropy of
+    presence, smooth L1 of the units.
+    """
+    crops, marks, units, presence = scenes.reader(n)
+    out = network.reader(crops.contiguous(memory_format=torch.channels_last))
+    eyes = [marks[:, list(e)].mean(1) for e in EYE_CORNERS]
+    apart = (eyes[0] - eyes[1]).norm(dim=-1).clamp_min(0.05)[:, None, None]
+    error = (out.landmarks.float() - marks).abs() / apart * 100
+    width, curve = 10.0, 2.0
+    offset = width - width * float(np.log(1 + width / curve))
+    wing = torch.where(error < width, width * torch.log1p(error / curve), error - offset)
+    there = presence[:, None, None]
+    read = F.smooth_l1_loss(out.units.float(), units, beta=0.1, reduction="none")
+    sure = F.binary_cross_entropy_with_logits(out.presence.float(), presence)
+    return {
+        "landmarks": (wing * there).mean(),
+        "presence": 2 * sure,
+        "units": 40 * (read * presence[:, None]).mean(),
+        "percent": (error * there).mean().detach() / there.mean(),
+        "au": ((out.units.detach().float() - units).abs() * presence[:, None]).mean() / presence.mean(),
+    }
+
+
+def train(data: Path, run: Path, part: str, steps: int) -> None:
+    torch.manual_seed(0)
+    scenes = Scenes(read_faces(data, 171, exclude=HELD_OUT), seed=0 if part == "finder" else 1)
+    network = FaceNetwork(FaceNetworkConfig(puppet.UNITS, SIZE)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if part == "reader":
+        inside = (scenes.actors.marks.mean(0) - 0.5) * 1.5  # start from the mean face
+        nn.init.normal_(network.reader.shape[-1].weight, 0, 1e-3)  # type: ignore[arg-type]
+        network.reader.shape[-1].bias.data.copy_(inside.flatten())  # type: ignore[union-attr]
+    trained = getattr(network, part)
+    average = {k: v.clone() for k, v in trained.state_dict().items()}
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=RATE[part], weight_decay=1e-3)
+    step, state = 0, run / f"{part}.safetensors"
+    if state.exists():
+        step = _resume(state, trained, average, optimizer, scenes)
+    run.mkdir(parents=True, exist_ok=True)
+    loss = finder_loss if part == "finder" else reader_loss
+    begun, log = time.monotonic(), []
+    while step < steps:
+        rate = (
+            RATE[part] * min(1, (step + 1) / 100) * max(0.01, 0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", torch.bfloat16):
+            values = loss(network, scenes, BATCH[part])
+        total = sum((v for v in values.values() if v.requires_grad), torch.zeros(()))
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(trained.parameters(), 20.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+        step += 1
+        keep = min(AVERAGE, step / (step + 20))
+        for k, v in trained.state_dict().items():
+            average[k] = average[k].lerp(v, 1 - keep) if v.is_floating_point() else v.clone()
+        log.append({k: float(v.detach()) for k, v in values.items()})
+        if step % 50 == 0:
+            means = {k: round(float(np.mean([r[k] for r in log])), 4) for k in log[-1]}
+            print(f"{time.monotonic() - begun:.0f} s, step {step}", json.dumps(means), flush=True)
+            log.clear()
+        if step % 250 == 0 or step == steps:
+            _save(state, step, trained, average, optimizer, scenes)
+
+
+def _save(
+    path: Path,
+    step: int,
+    net: nn.Module,
+    average: dict[str, Tensor],
+    opt: torch.optim.Optimizer,
+    scenes: Scenes,
+) -> None:
+    tensors = {f"net.{k}": v for k, v in net.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.items()}
+    tensors["random"] = scenes.random.get_state()
+    for i, entry in opt.state_dict()["state"].items():
+        tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in entry.items()}
+    write_tensors(path, {k: v.clone() for k, v in tensors.items()}, {"step": step})
+
+
+def _resume(
+    path: Path, net: nn.Module, average: dict[str, Tensor], opt: torch.optim.Optimizer, scenes: Scenes
+) -> int:
+    tensors, meta = read_tensors(path)
+    net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+    average.update({k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")})
+    entries: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("adam."):
+            _, index, name = key.split(".", 2)
+            entries.setdefault(int(index), {})[name] = value
+    opt.load_state_dict({"state": entries, "param_groups": opt.state_dict()["param_groups"]})
+    scenes.random.set_state(tensors["random"])
+    return int(meta["step"])
+
+
+def export(run: Path, file: Path) -> None:
+    """Both averaged parts as one file."""
+    network, steps = FaceNetwork(FaceNetworkConfig(puppet.UNITS, SIZE)), {}
+    for part in ("finder", "reader"):
+        tensors, meta = read_tensors(run / f"{part}.safetensors")
+        weights = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+        getattr(network, part).load_state_dict(weights)
+        steps[part] = meta["step"]
+    facts = {
+        "data": "Face Research Lab London Set (DeBruine & Jones 2017), "
+        "Young adult composite faces (DeBruine 2016), "
+        "Young Adult White Faces with Manipulated Versions (DeBruine & Jones 2017); CC BY 4.0",
+        "licence": "MIT; training data CC BY 4.0",
+        "recipe": "recipes/face.py",
+        "steps": steps,
+        "batch": BATCH,
+        "held_out": list(HELD_OUT),
+    }
+    save_face_network(file, network, facts)
+    print(f"{file}: {steps}, {file.stat().st_size / 1e6:.2f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--part", choices=("finder", "reader"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--export", type=Path)
+    args = parser.parse_args()
+    if args.export:
+        export(args.run, args.export)
+    elif args.part:
+        train(args.data, args.run, args.part, args.steps or STEPS[args.part])
+    else:
+        parser.error("give --part finder, --part reader or --export FILE")
+
+
+if __name__ == "__main__":
+    main()
