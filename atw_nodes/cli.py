@@ -1,22 +1,19 @@
-"""The command line: ``python -m atw_nodes animate PHOTO -o OUT``. Errors are one line on stderr and exit code
-2.
-"""
+"""The command line: ``python -m atw_nodes animate PHOTO -o OUT``. Errors are one line on stderr, exit 2."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from . import __version__
-from .types import AtwError, InputError, OutputError
+from . import __version__, cli_faces
+from .terminal import Parser, bounded, check_output, pick_device, progress
+from .types import AtwError, OutputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from .checkpoints import Checkpoint
@@ -24,32 +21,14 @@ if TYPE_CHECKING:
     from .reswarp import ReswarpConfig
     from .types import FaceFrame
 
-T = TypeVar("T")
+SOURCES = cli_faces.SOURCES
 MODES = ("aligned", "vanilla", "multiscale")
 CURVES = ("linear", "ease", "pulse", "pingpong")
 MAX_STRENGTH, MAX_FPS, MAX_FRAMES = 1.5, 240.0, 1_000_000
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports a wrong option like every other error: one line."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
-def _bounded(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], Any]:
-    def parse(text: str) -> float:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is out of range; expected {low:g} to {high:g}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="atw", description="Animate the face in a photo at the photo's own resolution.")
+    parser = Parser(prog="atw", description="Animate the face in a photo at the photo's own resolution.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     a = commands.add_parser("animate", help="animate a photo into a clip or a still")
@@ -60,31 +39,36 @@ def _parser() -> argparse.ArgumentParser:
         "--expression",
         default="smiling",
         metavar="NAME",
-        help="a preset of the checkpoint (default: smiling)",
+        help="an expression the checkpoint knows (default: smiling)",
     )
     a.add_argument(
         "--strength",
-        type=_bounded(float, 0, MAX_STRENGTH),
+        type=bounded(float, 0, MAX_STRENGTH),
         default=1.0,
         metavar="S",
         help="0..1.5 (default: 1)",
     )
     a.add_argument(
         "--frames",
-        type=_bounded(int, 1, MAX_FRAMES),
+        type=bounded(int, 1, MAX_FRAMES),
         default=48,
         metavar="N",
         help="length of a clip (default: 48)",
     )
     a.add_argument(
-        "--fps", type=_bounded(float, 0.1, MAX_FPS), default=24.0, help="frames a second (default: 24)"
+        "--fps", type=bounded(float, 0.1, MAX_FPS), default=24.0, help="frames a second (default: 24)"
     )
     a.add_argument("--curve", choices=CURVES, default="pulse", help="how the expression comes (and goes)")
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
-    a.add_argument("--face", default="whole", metavar="auto|whole|X,Y,SIDE",
-                   help="the head-shot square in pixels; whole: the photo is one (default)")  # fmt: skip
+    a.add_argument("--face", default="auto", metavar="auto|whole|X,Y,SIDE",
+                   help="auto: find it (default); whole: a head shot; or its square")  # fmt: skip
+    a.add_argument("--face-index", type=bounded(int, 0, 999), default=0, metavar="N",
+                   help="with auto: which face, 0 being the largest (default: 0)")  # fmt: skip
+    a.add_argument("--landmarks", choices=SOURCES, default="own", help="what finds the face (default: own)")
+    a.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
+                   help="the expression is a target (default), or with --no- a raw change")  # fmt: skip
     a.add_argument(
         "--checkpoint", default=None, metavar="NAME|FILE|hf://...", help="default: the bundled one"
     )
@@ -94,76 +78,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     a.add_argument("--quiet", action="store_true", help="no progress bar")
     a.set_defaults(run=_animate)
+    cli_faces.add_commands(commands)
     return parser
 
 
-def _progress(items: Iterable[T], total: int, quiet: bool) -> Iterator[T]:
-    """Pass ``items`` on, with a bar on stderr: done, rate, time left."""
-    begun, shown = time.monotonic(), 0.0
-    show = not quiet and sys.stderr.isatty()
-    for i, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if show and (now - shown > 0.1 or i == total):
-            rate, shown = i / max(now - begun, 1e-6), now
-            bar = "#" * (30 * i // total)
-            sys.stderr.write(
-                f"\r[{bar:<30}] {i}/{total}  {rate:.1f} frames/s  {(total - i) / rate:.0f} s left "
-            )
-            sys.stderr.flush()
-    if show:
-        sys.stderr.write("\n")
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as e:
-        why = str(e).splitlines()[0]
-        raise InputError(f"--device {name}: not usable here ({why}); expected auto, cpu, cuda or mps") from e
-    return device
-
-
-def _check_output(path: Path, what: str) -> None:
-    """Fail before the work rather than after it."""
-    from .files import CLIP_SUFFIXES, STILL_SUFFIXES
-
-    suffix = path.suffix.lower()
-    if suffix and suffix not in (*STILL_SUFFIXES, *CLIP_SUFFIXES) and not path.is_dir():
-        known = ", ".join(dict.fromkeys((*CLIP_SUFFIXES, *STILL_SUFFIXES)))
-        raise OutputError(
-            f"{what} {path}: unknown suffix {suffix!r}; expected one of {known}, or a new folder's name"
-        )
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        raise OutputError(f"{what} {path}: there is no folder {parent}; create it or choose another")
-
-
 def _animate(args: argparse.Namespace) -> int:
-    _check_output(args.output, "-o")
+    check_output(args.output, "-o")
     if args.sheet is not None:
         from .files import STILL_SUFFIXES
 
         if args.sheet.suffix.lower() not in STILL_SUFFIXES:
             raise OutputError(f"--sheet {args.sheet}: expected a picture, for example sheet.png")
-        _check_output(args.sheet, "--sheet")
+        check_output(args.sheet, "--sheet")
     import torch
 
     from .checkpoints import DEFAULT, load_checkpoint
-    from .frames import frame_from_text
     from .images import read_photo
     from .reswarp import ReswarpConfig, ReswarpMode
 
     photo = read_photo(args.photo)
-    frame = frame_from_text(args.face, photo.height, photo.width)
-    device = _device(args.device)
+    device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
-    signal = checkpoint.signal.preset(args.expression, args.strength)
+    frame, shown = _seen(args, photo)
+    if shown is None:
+        signal = checkpoint.signal.preset(args.expression, args.strength)
+    else:
+        signal = checkpoint.signal.toward(args.expression, args.strength, shown)
     checkpoint.generator.to(device)
     config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
     pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
@@ -172,6 +112,24 @@ def _animate(args: argparse.Namespace) -> int:
     if args.sheet is not None:
         _write_sheet(args.sheet, pixels[:, :3], checkpoint, signal, frame, config)
     return 0
+
+
+def _seen(args: argparse.Namespace, photo: Photo) -> tuple[FaceFrame, Mapping[str, float] | None]:
+    """(where the face is, the units it shows or None where they are not asked for)."""
+    from .frames import frame_from_text
+
+    if args.face == "auto":
+        from .faces import largest
+
+        face = largest(photo.pixels, args.face_index, args.landmarks)
+        return face.frame, face.units if args.estimate else None
+    frame = frame_from_text(args.face, photo.height, photo.width)
+    if not args.estimate:
+        return frame, None
+    from .faces import read
+
+    face = read(photo.pixels, frame)
+    return frame, face.units if face.confidence >= 0.5 else {}
 
 
 def _write(
@@ -204,7 +162,7 @@ def _write(
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
     note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
     with ClipWriter(args.output, photo.width, photo.height, args.fps, metadata={"comment": note}) as writer:
-        for result in _progress(frames, len(weights), args.quiet):
+        for result in progress(frames, len(weights), args.quiet):
             result = result.cpu()
             writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])
     if writer.note:

@@ -21,6 +21,7 @@ from torch import Tensor
 from .checkpoints import load_face_network
 from .face_network import EYES, REACH, STRIDE, FaceNetwork, peaks
 from .frames import frame_from_eyes, frame_from_landmarks
+from .mediapipe_landmarks import mediapipe_landmarks
 from .pyramid import downsample, to_float
 from .signals import eye_centres
 from .tiles import canonical
@@ -108,9 +109,22 @@ def face_from_landmarks(landmarks: np.ndarray, height: int, width: int, image: T
     return _face(marks, 1.0, frame, units)
 
 
-def largest(image: Tensor, index: int = 0) -> Face:
+def see(image: Tensor, source: str = "own") -> list[Face]:
+    """Faces of ``image`` [1,3,H,W], largest first, by ``source``: "own" (this network) or "mediapipe" (the
+    extra ``landmarks``; units are estimated by this network all the same).
+    """
+    if source == "own":
+        return find(image)
+    if source != "mediapipe":
+        raise InputError(f"landmarks of {source!r} are unknown; expected own or mediapipe")
+    height, width = image.shape[-2:]
+    found = [face_from_landmarks(m, height, width, image) for m in mediapipe_landmarks(image)]
+    return sorted(found, key=lambda f: -f.frame.sides[0])
+
+
+def largest(image: Tensor, index: int = 0, source: str = "own") -> Face:
     """The face of rank ``index`` by size; ``InputError`` says how to give one where there is none."""
-    faces = find(image)
+    faces = see(image, source)
     if index >= len(faces):
         found = f"{len(faces)} face{'s' * (len(faces) != 1)} found"
         raise InputError(

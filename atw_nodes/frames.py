@@ -97,14 +97,10 @@ def frame_from_text(text: str, height: int, width: int) -> FaceFrame:
     """``whole`` or ``X,Y,SIDE`` (pixels), as given on the command line."""
     if text == "whole":
         return FaceFrame.whole(height, width)
-    if text == "auto":
-        raise InputError(
-            "--face auto: finding faces is not part of this release; give whole (a head shot) or X,Y,SIDE"
-        )
     try:
         left, top, side = (float(v) for v in text.split(","))
     except ValueError:
         raise InputError(
-            f"--face {text}: expected whole or X,Y,SIDE in pixels, for example 120,40,300"
+            f"--face {text}: expected auto, whole or X,Y,SIDE in pixels, for example 120,40,300"
         ) from None
     return frame_from_box(left, top, side, height, width)

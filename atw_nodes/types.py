@@ -213,6 +213,19 @@ class SignalSpec:
         neutral = torch.tensor([self.neutral])
         return neutral + strength * (self.vector(self.presets[name]) - neutral)
 
+    def toward(self, name: str, strength: float, estimate: Mapping[str, float]) -> Tensor:
+        """[1,N] change of a face that shows ``estimate`` to a named expression: strength·(target - shown).
+
+        For relative signals; the target of ``neutral`` is no unit at all. Estimates below 0.1 count as none,
+        so that a calm face is left alone; units without an estimate count as not shown.
+        """
+        if self.kind != "relative":
+            return self.preset(name, strength)
+        target = self.preset(name)[0] if name != "neutral" else torch.zeros(len(self.names))
+        shown = torch.tensor([v if (v := float(estimate.get(n, 0.0))) >= 0.1 else 0.0 for n in self.names])
+        change = strength * (target - shown)
+        return change.clamp(torch.tensor(self.low), torch.tensor(self.high))[None]
+
     def to_json(self) -> dict[str, Any]:
         """A plain object for a checkpoint's metadata."""
         keys = ("kind", "names", "neutral", "low", "high")
