@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .animate import generate
     from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from .faces import Face, face_from_landmarks, find, track
     from .frames import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
     from .images import Photo, read_photo, write_still
     from .networks import Generator, GeneratorConfig
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOME = {
     "animate": ("generate",),
     "checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "faces": ("Face", "face_from_landmarks", "find", "track"),
     "frames": ("frame_from_box", "frame_from_eyes", "frame_from_landmarks", "frame_from_mask"),
     "images": ("Photo", "read_photo", "write_still"),
     "networks": ("Generator", "GeneratorConfig"),
@@ -47,6 +49,7 @@ __all__ = [
     "AtwError",
     "Checkpoint",
     "ClipWriter",
+    "Face",
     "FaceFrame",
     "Generator",
     "GeneratorConfig",
@@ -57,6 +60,8 @@ __all__ = [
     "SignalSpec",
     "curve",
     "decompose",
+    "face_from_landmarks",
+    "find",
     "frame_from_box",
     "frame_from_eyes",
     "frame_from_landmarks",
@@ -65,6 +70,7 @@ __all__ = [
     "load_checkpoint",
     "read_photo",
     "save_checkpoint",
+    "track",
     "warped",
     "write_still",
 ]

@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--markdown FILE]
 
 Frame: the peak beyond input and output of one ResWarp frame at 4096², uint8 photo. Clip: the peak of the
-whole command line for 30 and 300 frames at 2048².
+whole command line for 30 and 300 frames at 2048². Finding: the peak beyond a photo of 4096² with a face.
 """
 
 from __future__ import annotations
@@ -38,6 +38,23 @@ next(reswarp(residuals, motion, refined, ReswarpConfig(mode), out=out))
 print(round(resident("VmHWM") - before, 1))
 """
 
+FIND = """
+import sys, numpy, torch
+from PIL import Image
+from atw_nodes.faces import find
+torch.set_num_threads(2)
+with Image.open("assets/portrait-4k.jpg") as im:
+    photo = torch.from_numpy(numpy.asarray(im.convert("RGB")).copy()).permute(2, 0, 1)[None].contiguous()
+find(photo[..., ::16, ::16])  # loads what is loaded once
+def resident(key):
+    text = open("/proc/self/status").read()
+    return int(text.split(key + ":")[1].split()[0]) / 1024
+open("/proc/self/clear_refs", "w").write("5")
+before = resident("VmRSS")
+assert len(find(photo)) == 1
+print(round(resident("VmHWM") - before, 1))
+"""
+
 CLIP = """
 import resource, sys
 from atw_nodes.cli import main
@@ -60,6 +77,11 @@ def frame_peak(mode: str, side: int = 4096, amount: float = 0.03) -> float:
     return child(FRAME, mode, side, amount)
 
 
+def find_peak() -> float:
+    """MB beyond the photo that finding the face of a 4096² photo takes."""
+    return child(FIND)
+
+
 def clip_peak(folder: Path, frames: int, side: int = 2048) -> float:
     """Peak MB of a whole run of the command line on a made-up photo."""
     import numpy as np
@@ -70,7 +92,17 @@ def clip_peak(folder: Path, frames: int, side: int = 2048) -> float:
         ramp = np.linspace(0, 255, side, dtype=np.uint8)
         noise = np.random.default_rng(0).integers(0, 40, (side, side, 3), dtype=np.uint8)
         Image.fromarray(noise + (ramp[:, None, None] // 2 + ramp[None, :, None] // 3)).save(photo)
-    options = ["animate", photo, "-o", folder / f"clip{frames}.mp4", "--frames", frames, "--quiet"]
+    options = [
+        "animate",
+        photo,
+        "-o",
+        folder / f"clip{frames}.mp4",
+        "--frames",
+        frames,
+        "--quiet",
+        "--face",
+        "whole",
+    ]
     return child(CLIP, *options)
 
 
@@ -86,6 +118,7 @@ def main() -> None:
     ]
     for mode in ("vanilla", "aligned", "multiscale"):
         lines.append(f"| {mode} | {frame_peak(mode):.0f} | {frame_peak(mode, amount=0.1):.0f} |")
+    lines += ["", f"Finding the face of a photo of 4096²: {find_peak():.0f} MB beyond the photo."]
     with tempfile.TemporaryDirectory() as name:
         few, many = (clip_peak(Path(name), n) for n in (30, 300))
     lines += ["", "| clip at 2048², peak of the process | MB |", "|---|---|"]

@@ -13,6 +13,7 @@ from atw_nodes.checkpoints import save_checkpoint
 from atw_nodes.networks import Generator, GeneratorConfig
 from atw_nodes.types import SignalSpec
 
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
