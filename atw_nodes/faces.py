@@ -81,7 +81,7 @@ def find(
     faces = _read(network, [image, *levels], eyes, rounds=2, threshold=threshold)
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.confidence):
-        if all(_apart(face.eyes, other.eyes) > 0.6 for other in kept):
+        if not any(_apart(face.eyes, other.eyes) < 0.6 or _inside(face, other) for other in kept):
             kept.append(face)
     return sorted(kept[:limit], key=lambda f: -f.frame.sides[0])
 
@@ -214,6 +214,19 @@ def _apart(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
     return float(np.linalg.norm(p.mean(0) - q.mean(0)) / wide)
 
 
+def _inside(face: Face, other: Face) -> bool:
+    """Whether ``face`` is a part of a larger face taken for one: an eye, a mouth."""
+    x, y = np.mean(face.eyes, 0)
+    left, top, right, bottom = other.box
+    return left < x < right and top < y < bottom and face.frame.sides[0] < 0.6 * other.frame.sides[0]
+
+
+def _steady(before: FaceFrame, after: FaceFrame) -> bool:
+    """Whether two readings agree on the frame: what is no face is read as another one each time."""
+    (b, a) = (np.array(f.corners()) for f in (before, after))
+    return float(np.abs(a - b).mean()) < 0.12 * min(before.sides[0], after.sides[0])
+
+
 def _distinct(candidates: list[tuple[float, ...]], closer: float) -> list[tuple[float, ...]]:
     """The best of every group of candidates that mean the same face."""
     kept: list[tuple[float, ...]] = []
@@ -247,7 +260,8 @@ def _read(
                 frames = [b for i in rows if presence[i] > 0.1 and (b := better[i])]
                 continue
             for i in rows:
-                if presence[i] >= threshold and (frame := better[i]):
+                frame = better[i]
+                if presence[i] >= threshold and frame and (rounds == 1 or _steady(frames[i], frame)):
                     units = _units(network, reading.units[i])
                     faces.append(_face(marks[i].astype(np.float32), presence[i], frame, units))
     return faces

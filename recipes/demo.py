@@ -11,9 +11,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Head-shot squares (X, Y, SIDE): eye centres at 0.5 ± 0.115 and 0.47 of the side.
-ASTRONAUT = "134,17,183"  # NASA portrait of Eileen Collins, public domain, 512 x 512
-PORTRAIT = "614,414,2867"  # drawn by recipes/draw_portrait.py, 4096 x 4096
+MOUTH = (1560, 2134)  # top left of a part of the drawn portrait, 1024 pixels wide
+HEAD = (614, 414, 2867)  # X, Y, SIDE
 
 
 def astronaut(folder: Path) -> Path:
@@ -34,11 +33,10 @@ def animate(photo: Path, out: Path, *options: str) -> None:
 
 
 def picture(out: Path) -> Path:
-    """The README's picture: the portrait before and after, and both mouths pixel for pixel."""
+    """The README's picture: the portrait before and after, and both mouths at half size."""
     from PIL import Image, ImageDraw, ImageFont
 
-    left, top, side = (int(v) for v in PORTRAIT.split(","))
-    mouth = (left + round(0.33 * side), top + round(0.6 * side))  # of the head-shot square
+    left, top, side = HEAD
     page = Image.new("RGB", (4 * 512 + 3 * 8, 512 + 28), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(18)
     for i, (path, title) in enumerate(
@@ -50,7 +48,7 @@ def picture(out: Path) -> Path:
         with Image.open(path) as im:
             views = (
                 im.crop((left, top, left + side, top + side)).resize((512, 512), Image.Resampling.BOX),
-                im.crop((*mouth, mouth[0] + 1024, mouth[1] + 1024)).resize((512, 512), Image.Resampling.BOX),
+                im.crop((*MOUTH, MOUTH[0] + 1024, MOUTH[1] + 1024)).resize((512, 512), Image.Resampling.BOX),
             )
         for k, (view, what) in enumerate(zip(views, (title, "its mouth, half size"), strict=True)):
             x = (2 * k + i) * 520
@@ -64,23 +62,16 @@ def picture(out: Path) -> Path:
 def main() -> None:
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-out").resolve()
     out.mkdir(parents=True, exist_ok=True)
-    print("A real photo at its own resolution (512 x 512):", flush=True)
+    print("A real photo at its own resolution (512 x 512), its face found, its smile undone:", flush=True)
     photo = astronaut(out)
-    animate(photo, out / "astronaut.mp4", "--face", ASTRONAUT, "--frames", "48")
-    animate(
-        photo, out / "astronaut-smile.png", "--face", ASTRONAUT, "--sheet", str(out / "astronaut-sheet.png")
-    )
+    animate(photo, out / "astronaut.mp4", "--expression", "neutral", "--frames", "48")
+    sheet = ("--sheet", str(out / "astronaut-sheet.png"))
+    animate(photo, out / "astronaut-neutral.png", "--expression", "neutral", *sheet)
     print("A drawn portrait at 4096 x 4096:", flush=True)
     portrait = ROOT / "assets" / "portrait-4k.jpg"
-    animate(portrait, out / "portrait-4k.mp4", "--face", PORTRAIT, "--frames", "24")
-    animate(
-        portrait,
-        out / "portrait-4k-smile.jpg",
-        "--face",
-        PORTRAIT,
-        "--sheet",
-        str(out / "portrait-4k-sheet.png"),
-    )
+    animate(portrait, out / "portrait-4k.mp4", "--frames", "24")
+    sheet = ("--sheet", str(out / "portrait-4k-sheet.png"))
+    animate(portrait, out / "portrait-4k-smile.jpg", *sheet)
     print(f"  {picture(out)}", flush=True)
     print(f"Done. Clips, stills and contact sheets are in {out}")
 
