@@ -33,7 +33,7 @@ _ACROSS = 2.3  # width of a face in eye distances
 _LONGEST = 2048  # pixels: a larger photo is searched at this size
 _TILE, _OVERLAP = 512, 64  # of a level of the finder's pyramid; the overlap is more than a cell sees
 _PAD = 16  # grey around a level, so that a face may touch the edge
-_CANDIDATE = 0.25  # score from which the reader takes a look
+_CANDIDATE = 0.1  # score from which the reader takes a look
 _BATCH = 16  # crops that the reader sees at once
 
 
@@ -63,7 +63,7 @@ def find(
     image: Tensor,
     network: FaceNetwork | None = None,
     smallest: float = SMALLEST,
-    threshold: float = 0.5,
+    threshold: float = 0.9,
     limit: int = 64,
 ) -> list[Face]:
     """Every face in ``image`` [1,3,H,W] (uint8, or float in [0,1]), largest first; empty where there is none.
@@ -78,7 +78,7 @@ def find(
     levels = _levels(image, smallest)
     candidates = _distinct([c for level in levels for c in _candidates(network, level, width)], 0.5)
     eyes = np.array([c[1:] for c in candidates[: 2 * limit]]).reshape(-1, 2, 2)
-    faces = _read(network, [image, *levels], eyes, rounds=2, threshold=threshold)
+    faces = _read(network, [image, *levels], eyes, threshold)
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.confidence):
         if not any(_apart(face.eyes, other.eyes) < 0.6 or _inside(face, other) for other in kept):
@@ -147,7 +147,8 @@ def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | No
     def near(image: Tensor, landmarks: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, float]]:
         net = network or _bundled(str(image.device))
         eyes = np.array([np.stack(eye_centres(p)) for p in landmarks]).reshape(-1, 2, 2)
-        return [_observed(f) for f in _read(net, [image], eyes, rounds=1, threshold=0.0)]
+        frames = [f for e in eyes if (f := _frame(e, *image.shape[-2:]))]
+        return [_observed(f) for f in _look(net, [image], frames) if f]
 
     return follow(frames, look, near, fps)
 
@@ -221,10 +222,10 @@ def _inside(face: Face, other: Face) -> bool:
     return left < x < right and top < y < bottom and face.frame.sides[0] < 0.6 * other.frame.sides[0]
 
 
-def _steady(before: FaceFrame, after: FaceFrame) -> bool:
-    """Whether two readings agree on the frame: what is no face is read as another one each time."""
-    (b, a) = (np.array(f.corners()) for f in (before, after))
-    return float(np.abs(a - b).mean()) < 0.12 * min(before.sides[0], after.sides[0])
+def _agree(a: FaceFrame, b: FaceFrame, share: float) -> bool:
+    """Whether the corners of two frames are within ``share`` of a side of each other, on average."""
+    apart = np.linalg.norm(np.subtract(a.corners(), b.corners()), axis=1).mean()
+    return float(apart) < share * min(a.sides[0], b.sides[0])
 
 
 def _distinct(candidates: list[tuple[float, ...]], closer: float) -> list[tuple[float, ...]]:
@@ -236,34 +237,38 @@ def _distinct(candidates: list[tuple[float, ...]], closer: float) -> list[tuple[
     return kept
 
 
-@torch.no_grad()
-def _read(
-    network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, rounds: int, threshold: float
-) -> list[Face]:
-    """Read the faces at ``eyes`` [n,2,2] (pixels of ``levels[0]``, the photo), each round from a frame better
-    than the one before.
+def _read(network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, threshold: float) -> list[Face]:
+    """Read the faces at ``eyes`` [n,2,2] (pixels of ``levels[0]``, the photo) twice, the second time in the
+    frames of the first reading. Readings that disagree are of no face: what is none is read anew each time.
     """
-    height, width = levels[0].shape[-2:]
-    faces: list[Face] = []
-    for start in range(0, len(eyes), _BATCH):
-        frames = [f for e in eyes[start : start + _BATCH] if (f := _frame(e, height, width))]
-        for turn in range(rounds):
-            if not frames:
-                break
-            crops = torch.cat([_crop(levels, f, network.config.size) for f in frames])
-            reading = network.reader(crops)
-            marks = [_to_pixels(p, f) for p, f in zip(reading.landmarks, frames, strict=True)]
-            presence = torch.sigmoid(reading.presence).tolist()
-            better = [_frame(np.stack(eye_centres(m)), height, width) for m in marks]
-            rows = range(len(frames))
-            if turn + 1 < rounds:
-                frames = [b for i in rows if presence[i] > 0.1 and (b := better[i])]
-                continue
-            for i in rows:
-                frame = better[i]
-                if presence[i] >= threshold and frame and (rounds == 1 or _steady(frames[i], frame)):
-                    units = _units(network, reading.units[i])
-                    faces.append(_face(marks[i].astype(np.float32), presence[i], frame, units))
+    first = [f for e in eyes if (f := _frame(e, *levels[0].shape[-2:]))]
+    once = _look(network, levels, first)
+    good = [
+        face
+        for face, frame in zip(once, first, strict=True)
+        if face and face.confidence > 0.1 and _agree(frame, face.frame, 0.2)
+    ]
+    twice = _look(network, levels, [face.frame for face in good])
+    return [
+        face
+        for face, before in zip(twice, good, strict=True)
+        if face and face.confidence >= threshold and _agree(before.frame, face.frame, 0.12)
+    ]
+
+
+@torch.no_grad()
+def _look(network: FaceNetwork, levels: Sequence[Tensor], frames: Sequence[FaceFrame]) -> list[Face | None]:
+    """The face in each frame; None where the reading makes no frame within the photo."""
+    faces: list[Face | None] = []
+    for start in range(0, len(frames), _BATCH):
+        some = frames[start : start + _BATCH]
+        reading = network.reader(torch.cat([_crop(levels, f, network.config.size) for f in some]))
+        presence = torch.sigmoid(reading.presence).tolist()
+        for points, units, sure, frame in zip(reading.landmarks, reading.units, presence, some, strict=True):
+            marks = _to_pixels(points, frame)
+            better = _frame(np.stack(eye_centres(marks)), frame.height, frame.width)
+            kept = marks.astype(np.float32)
+            faces.append(_face(kept, sure, better, _units(network, units)) if better else None)
     return faces
 
 

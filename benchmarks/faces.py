@@ -82,7 +82,7 @@ class Composer:
         return F.interpolate(picture, size=(HEIGHT, WIDTH), mode="bilinear", antialias=True)
 
     def scene(self, people: int) -> tuple[Tensor, list[np.ndarray]]:
-        """(uint8 [1,3,H,W], landmarks [478,2] of everybody in it, pixels)."""
+        """(uint8 [1,3,H,W], landmarks [478,2] of everybody in it, pixels). Nobody hides another."""
         image, truth = self.ground(), []
         for k in range(people):  # side by side
             room = WIDTH / people
@@ -91,7 +91,7 @@ class Composer:
             margin = min(1.6 * apart, room / 2 - 1)
             x = self._uniform(k * room + margin, (k + 1) * room - margin)
             y = self._uniform(min(2.2 * apart, 250), HEIGHT - min(2.6 * apart, 350))
-            truth.append(self._paste(image, apart, (x, y)))
+            truth.append(self._paste(image, apart, (x, y), k * room, (k + 1) * room))
         hard = self._uniform(0, 1)
         if hard < 0.15:
             image = image * 0.25
@@ -103,7 +103,9 @@ class Composer:
             image = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None].float() / 255
         return (image * 255).round().byte(), truth
 
-    def _paste(self, image: Tensor, apart: float, at: tuple[float, float]) -> np.ndarray:
+    def _paste(
+        self, image: Tensor, apart: float, at: tuple[float, float], left: float, right: float
+    ) -> np.ndarray:
         g, actors = self.random, self.actors
         row = torch.randint(len(actors.marks), (1,), generator=g)
         marks, _, back = actors.act(row, actors.intensities(1, g) * 0.7)
@@ -111,13 +113,15 @@ class Composer:
         step = 2 * EYE_X / 1.5 / apart  # fractions of the crop a pixel
         turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).float() * step
         middle = torch.tensor([0.5, 0.5 + (EYE_Y - 0.5) / 1.5])
-        u = identity_points(HEIGHT, WIDTH)[0] * torch.tensor([WIDTH, HEIGHT]) - torch.tensor(at)
+        u = (identity_points(HEIGHT, WIDTH)[0] * torch.tensor([WIDTH, HEIGHT]) - torch.tensor(at)).float()
         points = (u @ turn.T + middle)[None]
         level = 0 if apart > 20 else 1 if apart > 10 else 2
         face, matte = actors.cut(row, points, back, level)
         inside = ((points - 0.5).abs().amax(-1) < 0.5)[:, None]
         below = (u @ turn.T)[None, None, ..., 1] > 0.3  # a body goes on below the picture
-        image.copy_(torch.lerp(image, face, matte * (inside | below)))
+        column = torch.arange(WIDTH)
+        own = (column >= left) & (column < right)  # bodies end where the next person's room begins
+        image.copy_(torch.lerp(image, face, matte * ((inside | below) & own)))
         placed = (marks[0] - middle) @ torch.linalg.inv(turn).T + torch.tensor(at)
         return placed.double().numpy()
 

@@ -3,8 +3,8 @@
     python benchmarks/targets.py DATA/hd OUT --judge "python measure_face.py" [--markdown FILE]
 
 DATA/hd: NAME_neutral.jpg and NAME_smiling.jpg. The face is found, its units are estimated, and what is left
-to do is done. The judge prints, for ``landmarks IMAGE OUT.npy``, nothing, and writes [478,2] pixels. Figures are
-the mean distance of all landmarks between photo and result, in percent of the eye distance.
+to do is done. The judge prints, for ``landmarks IMAGE OUT.npy``, nothing, and writes [478,2] pixels. Figures
+are the mean distance of all landmarks between photo and result, in percent of the eye distance.
 """
 
 from __future__ import annotations

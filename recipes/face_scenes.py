@@ -312,16 +312,16 @@ class Scenes:
             return torch.randn(n, generator=g).clamp(-2.2, 2.2) * k
 
         kind = torch.rand(n, generator=g)
-        off = kind < 0.08  # a face, but nowhere near its frame
-        scale = torch.exp(normal(0.13)) * torch.where(
-            off, torch.where(torch.rand(n, generator=g) < 0.5, 2.6, 0.4), torch.tensor(1.0)
-        )
-        turned = torch.where(
-            off & (torch.rand(n, generator=g) < 0.4), torch.tensor(3.1416), torch.tensor(0.0)
-        )
+        off = kind < 0.1  # a face, but nowhere near its frame: too large, too small, or aside
+        aside = off & (torch.rand(n, generator=g) < 0.5)
+        wrong = torch.exp((0.5 + 0.7 * torch.rand(n, generator=g)) * torch.sign(torch.randn(n, generator=g)))
+        scale = torch.exp(normal(0.13)) * torch.where(off & ~aside, wrong, torch.ones(n))
+        turned = 3.1416 * (off & (torch.rand(n, generator=g) < 0.3))
         angle, flip = normal(0.12) + turned, torch.where(torch.rand(n, generator=g) < 0.5, -1.0, 1.0)
         turn = _similarity(scale, angle, torch.exp(normal(0.06)), flip)
-        shift = torch.stack([normal(0.05), normal(0.05)], -1)
+        way = torch.rand(n, generator=g) * 6.2832
+        far = aside * (0.28 + 0.5 * torch.rand(n, generator=g))
+        shift = torch.stack([normal(0.05) + far * torch.cos(way), normal(0.05) + far * torch.sin(way)], -1)
         u = identity_points(SIZE, SIZE)
         bend = F.interpolate(torch.randn(n, 2, 4, 4, generator=g) * 0.012, size=(SIZE, SIZE), mode="bicubic")
         points = torch.einsum("nij,nhwj->nhwi", turn, u + bend.movedim(1, -1) - 0.5) + shift[:, None, None]
@@ -337,9 +337,9 @@ class Scenes:
         ground = self.ground(n, SIZE)
         own = (torch.rand(n, 1, 1, 1, generator=g) < 0.25).float()
         alpha = torch.maximum(matte, own)
-        alpha = alpha * (kind > 0.16).float()[:, None, None, None] + alpha * off.float()[:, None, None, None]
+        alpha = alpha * (kind > 0.2).float()[:, None, None, None] + alpha * off.float()[:, None, None, None]
         image = torch.lerp(ground, image, alpha)
-        presence = (kind > 0.16).float()
+        presence = (kind > 0.2).float()
         rings = glasses(image, placed, 0.15, g)
         image = torch.lerp(image, torch.rand(n, 3, 1, 1, generator=g) * 0.4, rings)
         return photographed(image, g), placed, units, presence
