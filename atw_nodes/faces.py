@@ -34,6 +34,7 @@ _LONGEST = 2048  # pixels: a larger photo is searched at this size
 _TILE, _OVERLAP = 512, 64  # of a level of the finder's pyramid; the overlap is more than a cell sees
 _PAD = 16  # grey around a level, so that a face may touch the edge
 _CANDIDATE = 0.1  # score from which the reader takes a look
+_WEAK = 0.15  # of the best candidate's score; below, nobody takes a look
 _BATCH = 16  # crops that the reader sees at once
 
 
@@ -77,6 +78,7 @@ def find(
     height, width = image.shape[-2:]
     levels = _levels(image, smallest)
     candidates = _distinct([c for level in levels for c in _candidates(network, level, width)], 0.5)
+    candidates = [c for c in candidates if c[0] >= _WEAK * candidates[0][0]]
     eyes = np.array([c[1:] for c in candidates[: 2 * limit]]).reshape(-1, 2, 2)
     faces = _read(network, [image, *levels], eyes, threshold)
     kept: list[Face] = []
@@ -165,11 +167,21 @@ def _levels(image: Tensor, smallest: float) -> list[Tensor]:
     scale = (EYES[0] + 1.5) * _ACROSS / max(smallest, 1.0)
     scale = min(1.0, max(scale, 160 / longest), _LONGEST / longest)
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
-    levels = [downsample(image, size) if size != (height, width) else to_float(image)]
+    levels = [_resized(image, size)]
     while min(levels[-1].shape[-2:]) > 24:
         h, w = levels[-1].shape[-2:]
         levels.append(F.avg_pool2d(levels[-1][..., : h // 2 * 2, : w // 2 * 2], 2))
     return levels
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Float copy of ``image`` at ``size`` (h, w)."""
+    if size == tuple(image.shape[-2:]):
+        return to_float(image)
+    if image.dtype == torch.uint8 and image.device.type != "cpu":
+        return downsample(image, size)
+    # bytes stay bytes: no float copy of the photo, and five times as fast
+    return to_float(F.interpolate(image, size=size, mode="bilinear", antialias=True))
 
 
 @torch.no_grad()
@@ -246,13 +258,13 @@ def _read(network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, thre
     good = [
         face
         for face, frame in zip(once, first, strict=True)
-        if face and face.confidence > 0.1 and _agree(frame, face.frame, 0.2)
+        if face and face.confidence > 0.1 and _agree(frame, face.frame, 0.4)
     ]
     twice = _look(network, levels, [face.frame for face in good])
     return [
         face
         for face, before in zip(twice, good, strict=True)
-        if face and face.confidence >= threshold and _agree(before.frame, face.frame, 0.12)
+        if face and face.confidence >= threshold and _agree(before.frame, face.frame, 0.24)
     ]
 
 

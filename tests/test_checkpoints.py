@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from atw_nodes.checkpoints import (
+    FACE,
     bundled,
     find_checkpoint,
     load_checkpoint,
+    model_folders,
     read_tensors,
     save_checkpoint,
     write_tensors,
@@ -147,3 +149,13 @@ def test_bundled_checkpoint_loads_and_has_a_card() -> None:
     card = checkpoint.path.with_suffix(".md").read_text(encoding="utf-8")
     assert checkpoint.sha in card
     json.dumps(dict(checkpoint.training))
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for f in model_folders() for p in f.glob("*.safetensors")))
+def test_every_file_has_a_card_with_its_sha_and_is_small(name: str) -> None:
+    (path,) = (p for f in model_folders() for p in f.glob(f"{name}.safetensors"))
+    _, meta = read_tensors(path)
+    card = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert meta["sha"] in card and "@" not in card
+    assert "CC BY" in card and "## Limits" in card
+    assert path.stat().st_size < (4e6 if name == FACE else 25e6)
