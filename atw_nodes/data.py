@@ -11,7 +11,6 @@ import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -212,79 +211,11 @@ def _around(landmarks: Tensor, size: int) -> Tensor:
     return total[:, None]
 
 
-def _spline(at: Tensor, values: Tensor, points: Tensor) -> Tensor:
-    """Thin-plate spline through ``values`` [L,2] at ``at`` [L,2], read at ``points`` [P,2]; float64."""
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        squared = torch.cdist(a, b).square()
-        return squared * torch.log(squared + 1e-12)
-
-    def affine(p: Tensor) -> Tensor:
-        return torch.cat([torch.ones_like(p[:, :1]), p], 1)
-
-    n = len(at)
-    system = torch.zeros(n + 3, n + 3, dtype=at.dtype)
-    system[:n, :n] = kernel(at, at) + 1e-4 * torch.eye(n, dtype=at.dtype)
-    system[:n, n:], system[n:, :n] = affine(at), affine(at).T
-    known = torch.cat([values, values.new_zeros(3, 2)])
-    return torch.cat([kernel(points, at), affine(points)], 1) @ torch.linalg.solve(system, known)
-
-
-class _Between:
-    """Photos between a neutral and an expressive one, made from the expressive one.
-
-    The face goes back by a part of the way, landmark by landmark; what the parted lips show stays where it
-    is, as teeth do. So a mouth can be learnt at every opening, not at those of two photos alone.
-    """
-
-    def __init__(self, faces: Faces, pairs: Sequence[tuple[int, int]], side: int = 48) -> None:
-        self.faces = faces
-        frame = identity_points(6, 6).reshape(-1, 2).double() * 1.2 - 0.1  # a fixed border around the crop
-        frame = frame[((frame - 0.5).abs() > 0.45).any(1)]
-        grid = identity_points(side, side, like=frame).reshape(-1, 2)
-        self.back: dict[int, Tensor] = {}  # expressive photo -> [1,2,side,side], its way to the neutral one
-        for neutral, other in pairs:
-            start, end = faces.landmarks[other][:468], faces.landmarks[neutral][:468]
-            moved = torch.cat([end - start, torch.zeros_like(frame)])
-            way = _spline(torch.cat([start, frame]), moved, grid)
-            self.back[other] = way.T.reshape(1, 2, side, side).float()
-        self.other = {n: o for n, o in pairs} | {o: o for _, o in pairs}
-
-    def cut(self, row: int, landmarks: Tensor, part: float, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(image, matte, gap) at ``points`` [1,S,S,2] of the crop, with ``landmarks`` [478,2] and ``part`` of
-        the expression of the person of ``row``.
-        """
-        row = self.other[row]
-        x = points
-        for _ in range(6):
-            x = points - (1 - part) * sample(self.back[row], x).movedim(1, -1)
-        work = self.faces.images.shape[-1]
-        gap = torch.from_numpy(_gap_mask(landmarks.numpy(), work))[None, None]
-        gap = sample(gap, points)
-        image, matte = self.faces.images[row][None], self.faces.mattes[row][None]
-        return torch.lerp(sample(image, x), sample(image, points), gap), sample(matte, x), gap
-
-
-class _Row(NamedTuple):
-    """One example: indices of the photos, where the landmarks end up [L,2], the signal [N], 1.0 with a photo.
-
-    share: how much of the target's expression its photo is made to show; None leaves the photo alone.
-    """
-
-    source: int
-    target: int
-    end: Tensor
-    signal: Tensor
-    paired: float
-    share: float | None
-
-
 class PairSampler:
     """Draws batches of (photo, signal, target) from pairs of photos of one person.
 
-    A share of the rows asks for the true target at its measured units; ``between`` of them ask for a part of
-    the change, with a photo made from the true one. The others ask for a part of that change, or for it on
-    another person's face (landmarks moved alike), and have landmarks but no photo.
+    A share of the rows asks for the true target at its measured units; the others ask for a part of that
+    change, or for it on another person's face (landmarks moved alike), and have landmarks but no true photo.
     """
 
     def __init__(
@@ -296,14 +227,12 @@ class PairSampler:
         augment: Augment | None = None,
         partial: float = 0.2,
         transfer: float = 0.15,
-        between: float = 0.0,
     ) -> None:
         self.faces, self.names, self.size = faces, tuple(names), size
         self.pairs = [tuple(p) for p in pairs] + [(b, a) for a, b in pairs]
         if not pairs:
             raise InputError("no pairs to train on: the manifest has nobody with both expressions")
         self.augment, self.partial, self.transfer = augment or Augment(), partial, transfer
-        self.between, self.morph = between, _Between(faces, pairs) if between else None
         self.neutral = [i for i, r in enumerate(faces.rows) if r["expression"] == "neutral"]
         marks = faces.landmarks.numpy()
         self.units = torch.from_numpy(
@@ -312,60 +241,64 @@ class PairSampler:
         moved = np.stack([np.linalg.norm(marks[b] - marks[a], axis=-1) for a, b in pairs]).mean(0)
         self.weight = torch.from_numpy(1 + 4 * (moved / moved.max()) ** 2).float()  # [L]
 
-    def _row(self, g: torch.Generator, paired_only: bool) -> _Row:
-        """One random example. ``paired_only``: it has a photo."""
-        marks, made = self.faces.landmarks, self.transfer + self.partial
-        k, kind = int(torch.randint(len(self.pairs), (), generator=g)), float(torch.rand((), generator=g))
-        if paired_only:
-            kind = made + (1 - made) * kind
-        s, t = self.pairs[k]
-        change, units = marks[t] - marks[s], self.units[k]
-        if kind >= 1 - self.between * (1 - made):
-            share = 0.3 + 0.7 * float(torch.rand((), generator=g))
-            part = share if k < len(self.pairs) // 2 else 1 - share  # the first half is neutral -> smiling
-            return _Row(s, t, marks[s] + change * part, units * part, 1.0, share)
-        if kind >= made:
-            return _Row(s, t, marks[t], units, 1.0, None)
-        if kind < self.transfer and self.faces.rows[s]["expression"] == "neutral":
-            s = self.neutral[int(torch.randint(len(self.neutral), (), generator=g))]
-        part = float(torch.rand((), generator=g)) * 1.3
-        return _Row(s, s, marks[s] + change * part, units * part, 0.0, None)
+    def _rows(
+        self, n: int, g: torch.Generator, paired_only: bool
+    ) -> tuple[list[int], list[int], Tensor, Tensor, Tensor, Tensor]:
+        """(source, target image, source and target landmarks, signal, paired) of ``n`` random examples."""
+        marks = self.faces.landmarks
+        sources, targets, ends, signals, paired = [], [], [], [], []
+        for _ in range(n):
+            k = int(torch.randint(len(self.pairs), (), generator=g))
+            (s, t), kind = self.pairs[k], 1.0 if paired_only else float(torch.rand((), generator=g))
+            change, units = marks[t] - marks[s], self.units[k]
+            if kind < self.transfer and self.faces.rows[s]["expression"] == "neutral":
+                s = self.neutral[int(torch.randint(len(self.neutral), (), generator=g))]
+            if kind < self.transfer + self.partial:
+                part = float(torch.rand((), generator=g)) * 1.3
+                change, units, t = change * part, units * part, s
+            sources.append(s)
+            targets.append(t)
+            ends.append(marks[s] + change)
+            signals.append(units)
+            paired.append(float(kind >= self.transfer + self.partial))
+        return sources, targets, marks[sources], torch.stack(ends), torch.stack(signals), torch.tensor(paired)
 
     def batch(self, n: int, g: torch.Generator, paired_only: bool = False) -> Batch:
         """``n`` random augmented examples from ``g`` alone. paired_only: each has a true photo."""
-        return self._make([self._row(g, paired_only) for _ in range(n)], self.augment, g)
+        s, t, start, end, signal, paired = self._rows(n, g, paired_only)
+        return self._make(s, t, start, end, signal, paired, self.augment, g)
 
     def plain(self, pairs: Sequence[tuple[int, int]]) -> Batch:
         """The given pairs without augmentation, for sheets and measuring."""
-        marks, rows = self.faces.landmarks, []
-        for a, b in pairs:
-            units = torch.from_numpy(unit_change(marks[a].numpy(), marks[b].numpy(), self.names))
-            rows.append(_Row(a, b, marks[b], units, 1.0, None))
-        return self._make(rows, Augment.none(), torch.Generator().manual_seed(0))
-
-    def _target(self, row: _Row, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(image, matte, gap) of the target at ``points`` [1,S,S,2] of the crop."""
-        if self.morph is not None and row.share is not None:
-            return self.morph.cut(row.target, row.end, row.share, points)
-        at = slice(row.target, row.target + 1)
-        image, matte, gap = (
-            sample(x[at], points) for x in (self.faces.images, self.faces.mattes, self.faces.gaps)
+        s, t = [a for a, _ in pairs], [b for _, b in pairs]
+        marks = self.faces.landmarks
+        units = np.stack([unit_change(marks[a].numpy(), marks[b].numpy(), self.names) for a, b in pairs])
+        quiet = torch.Generator().manual_seed(0)
+        return self._make(
+            s, t, marks[s], marks[t], torch.from_numpy(units), torch.ones(len(s)), Augment.none(), quiet
         )
-        return image, matte, gap
 
-    def _make(self, rows: list[_Row], a: Augment, g: torch.Generator) -> Batch:
-        faces, n, s = self.faces, len(rows), [r.source for r in rows]
-        paired = torch.tensor([r.paired for r in rows])
+    def _make(
+        self,
+        s: list[int],
+        t: list[int],
+        start: Tensor,
+        end: Tensor,
+        signal: Tensor,
+        paired: Tensor,
+        a: Augment,
+        g: torch.Generator,
+    ) -> Batch:
+        faces, n = self.faces, len(s)
         crop, colour = _Crop(n, self.size, a, g), _Colour(n, self.size, a.colour, g)
-        old, new = crop.place(faces.landmarks[s]), crop.place(torch.stack([r.end for r in rows]))
-        made = [self._target(r, p[None]) for r, p in zip(rows, crop.points, strict=True)]
-        target, matte_t, gap = (torch.cat(x) for x in zip(*made, strict=True))
-        source, matte_s = crop.cut(faces.images[s]), crop.cut(faces.mattes[s])
+        old, new = crop.place(start), crop.place(end)
+        matte_s, matte_t = crop.cut(faces.mattes[s]), crop.cut(faces.mattes[t])
         scene = _scene(n, self.size, g)
         swap = (torch.rand(n, 1, 1, 1, generator=g) < a.scene).float()
         rings, tint = None, torch.rand(n, 3, 1, 1, generator=g) * 0.4
         views = []
-        for image, matte, marks in ((source, matte_s, old), (target, matte_t, new)):
+        for rows, matte, marks in ((s, matte_s, old), (t, matte_t, new)):
+            image = crop.cut(faces.images[rows])
             image = torch.lerp(image, image * matte + scene * (1 - matte), swap)
             if rings is None:
                 rings = glasses(image, marks, a.glasses, g)
@@ -375,13 +308,13 @@ class PairSampler:
         return Batch(
             source=views[0],
             target=views[1],
-            signal=torch.stack([r.signal for r in rows]),
+            signal=signal,
             source_landmarks=old,
             target_landmarks=new,
             landmark_weight=self.weight.expand(n, -1),
             person=torch.maximum(matte_s, matte_t),
             focus=_around(new, self.size),
-            gap=gap * paired[:, None, None, None],
+            gap=crop.cut(faces.gaps[t]) * paired[:, None, None, None],
             paired=paired,
             mask=torch.lerp(torch.ones_like(mask), mask, feathered),
         )

@@ -253,25 +253,24 @@ class Generator(nn.Module):
 
 
 class MouthDiscriminator(nn.Module):
-    """A small patch discriminator for mouth crops.
-
-    Group norm, not spectral norm: with the latter its scores stay near zero and it never learns to tell.
-    """
+    """A small patch discriminator for mouth crops; spectral norm keeps it from running ahead of 82 people."""
 
     def __init__(self, inputs: int = 4, width: int = 32) -> None:
         super().__init__()
-        plan = [(inputs, width, 3, 1), (width, 2 * width, 4, 2), (2 * width, 4 * width, 4, 2)]
-        plan += [(4 * width, 4 * width, 3, 1)]
-        self.layers = nn.ModuleList([nn.Conv2d(i, o, k, s, 1) for i, o, k, s in plan])
-        self.norms = nn.ModuleList(
-            [nn.GroupNorm(8, o) if n else nn.Identity() for n, (_, o, _, _) in enumerate(plan)]
-        )
-        self.score = nn.Conv2d(4 * width, 1, 3, 1, 1)
+        plan = [
+            (inputs, width, 3, 1),
+            (width, 2 * width, 4, 2),
+            (2 * width, 4 * width, 4, 2),
+            (4 * width, 4 * width, 3, 1),
+        ]
+        norm = nn.utils.parametrizations.spectral_norm
+        self.layers = nn.ModuleList([norm(nn.Conv2d(i, o, k, s, 1)) for i, o, k, s in plan])
+        self.score = norm(nn.Conv2d(4 * width, 1, 3, 1, 1))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B,inputs,h,w] -> the feature map of every layer, then the score map [B,1,h/4,w/4]."""
         maps: list[Tensor] = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = nn.functional.leaky_relu(norm(layer(x)), 0.2)
+        for layer in self.layers:
+            x = nn.functional.leaky_relu(layer(x), 0.2)
             maps.append(x)
         return [*maps, self.score(x)]

@@ -32,14 +32,13 @@ HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
 
-STEPS = 9000
+STEPS = 6000
 
 MOTION = {"landmark": 1.0, "smooth": 0.05, "still": 0.1, "photometric_coarse": 4.0}
 PAINT = {"photometric": 8.0, "edges": 8.0, "refine": 0.6, "refine_unpaired": 2.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
 MOUTH = {"photometric": 2.0, "edges": 2.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 1.0}
 CALM = MOUTH | SHARP | {"refine_unpaired": 6.0, "mouth_adversarial": 0.2}
-CRISP = CALM | {"mouth_adversarial": 0.05, "mouth_features": 0.3}
 PHASES = (
     Phase("motion", "generator", MOTION, 0, 1232, refine=False),
     Phase("joint", "generator", MOTION | PAINT, 1232, 1640),
@@ -50,16 +49,14 @@ PHASES = (
     Phase("paint", "refine", MOUTH, 2350, 3600, crop=64, rate=4e-4, warmup=100),
     Phase("teeth", "refine", MOUTH | SHARP, 3600, 5200, crop=64, rate=4e-4, decay=0.4),
     # Squares from elsewhere too, where nothing is to be repainted: without them the hair takes a tint.
-    Phase("calm", "refine", CALM, 5200, 6000, crop=64, anywhere=0.4, rate=3e-4, decay=0.3),
-    # Mouths at every opening (the sampler's photos in between), and a critic that has learnt to tell
-    Phase("open", "refine", CRISP, 6000, STEPS, crop=64, anywhere=0.2, rate=4e-4, decay=0.5, warmup=50),
+    Phase("calm", "refine", CALM, 5200, STEPS, crop=64, anywhere=0.4, rate=3e-4, decay=0.3),
     Phase("teeth critic", "mouth", {"mouth_discriminator": 1.0}, 3500, STEPS, rate=2e-4, fresh=False),
 )
 
 
 def sampler(data: Path) -> PairSampler:
     faces = read_faces(data, SIZE, exclude=HELD_OUT)
-    return PairSampler(faces, faces.pairs(), NAMES, SIZE, between=0.5)
+    return PairSampler(faces, faces.pairs(), NAMES, SIZE)
 
 
 def held_out(data: Path) -> tuple[Faces, PairSampler]:
