@@ -22,9 +22,9 @@ def add_commands(commands: Any) -> None:  # noqa: ANN401 (argparse keeps the typ
     f = commands.add_parser("find", help="report the faces of a photo as JSON")
     f.add_argument("photo", type=Path, metavar="PHOTO")
     f.add_argument("--smallest", type=bounded(float, 8, 1e5), default=None, metavar="PX",
-                   help="width of the smallest face of interest (default: 40)")  # fmt: skip
+                   help="own: width of the smallest face of interest (default: 40)")  # fmt: skip
     f.add_argument("--threshold", type=bounded(float, 0.01, 1), default=0.9, metavar="T",
-                   help="the least confidence, 0..1 (default: 0.9)")  # fmt: skip
+                   help="own: the least confidence, 0..1 (default: 0.9)")  # fmt: skip
     f.add_argument("--landmarks", choices=SOURCES, default="own", help="who finds them (default: own)")
     f.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw what was found")
     f.set_defaults(run=_find)

@@ -71,7 +71,7 @@ def find(
 
     smallest: width in pixels of the smallest face of interest; in photos longer than 4800 pixels it rises
     with their size. threshold: the least confidence. limit: the most faces. Sees frontal faces, tilted by
-    up to some 35 degrees.
+    up to some 30 degrees.
     """
     check_shape(image, "13HW", "image")
     network = network or _bundled(str(image.device))
@@ -181,7 +181,8 @@ def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
     if image.dtype == torch.uint8 and image.device.type != "cpu":
         return downsample(image, size)
     # bytes stay bytes: no float copy of the photo, and five times as fast
-    return to_float(F.interpolate(image, size=size, mode="bilinear", antialias=True))
+    kept = image if image.dtype == torch.uint8 else to_float(image)
+    return to_float(F.interpolate(kept, size=size, mode="bilinear", antialias=True))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from .faces import Face, see
 from .files import atomic_path
 from .images import read_photo, write_still
 from .tiles import canonical
-from .types import AtwError, InputError, OutputError
+from .types import InputError, OutputError
 
 MARGIN = 1.5  # side of a crop over the side of the head-shot frame
 SMALLEST = 64.0  # pixels: a frame of less has nothing to teach
@@ -48,8 +48,8 @@ def who(file: Path, folder: Path) -> tuple[str, str, str]:
 class Preparation:
     """One run of ``prepare``. Interrupted, it goes on where it stopped when asked for the same again.
 
-    Every face is a crop, a matte and a JSON file under ``work`` names; the manifest is written last, so a set
-    with a manifest is a whole one. Mattes are white: there is no network here that cuts out a head, and a
+    Every photo leaves its crops, mattes and a JSON note; the manifest is written last, so a set with a
+    manifest is a whole one. Mattes are white: there is no network here that cuts out a head, and a
     wrong matte teaches more than none.
     """
 
@@ -68,6 +68,7 @@ class Preparation:
             "size": size,
             "all_faces": all_faces,
             "source": source,
+            "files": [str(p.relative_to(folder)) for p in self.files],
         }
         self._open()
 
@@ -80,7 +81,7 @@ class Preparation:
         mark = self.out / "unfinished.json"
         if mark.is_file():
             if json.loads(mark.read_text(encoding="utf-8")) != self.settings:
-                raise OutputError(f"{self.out} was begun with other settings; give a new folder")
+                raise OutputError(f"{self.out} was begun with other settings or photos; give a new folder")
         elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
             raise OutputError(f"{self.out} is there already and not empty; give a new folder")
         else:
@@ -100,7 +101,7 @@ class Preparation:
             if not note.is_file():
                 try:
                     rows, reason = self._photo(number, file), ""
-                except (AtwError, OSError, MemoryError, ValueError) as e:
+                except (InputError, MemoryError) as e:  # the photo's fault; anything else ends the run
                     rows, reason = [], " ".join(str(e).split()) or type(e).__name__
                 with atomic_path(note) as temporary:
                     text = json.dumps({"rows": rows, "skipped": "" if rows else reason})

@@ -85,21 +85,15 @@ class _Open:
     def add(self, seen: Seen) -> None:
         """Enter a sighting, bridging the frames without one before it."""
         marks, units, confidence = seen
-        for k in range(1, self.missing + 1):
-            share = k / (self.missing + 1)
+        for k in range(self.missing):  # equal steps: the k-th is this share of what is left of the way
+            share = 1 / (self.missing + 1 - k)
             self.confidence.append(0.0)
-            self.landmarks.append(self.landmarks[-1] + (marks - self.landmarks[-1]) * _step(share, k))
-            self.units.append(self.units[-1] + (units - self.units[-1]) * _step(share, k))
+            self.landmarks.append(self.landmarks[-1] + (marks - self.landmarks[-1]) * share)
+            self.units.append(self.units[-1] + (units - self.units[-1]) * share)
         self.missing = 0
         self.landmarks.append(marks)
         self.units.append(units)
         self.confidence.append(confidence)
-
-
-def _step(share: float, k: int) -> float:
-    """Share of what is left of the way, for the k-th of equal steps of size ``share`` / k."""
-    size = share / k
-    return size / (1 - (k - 1) * size)
 
 
 def _place(landmarks: Array) -> tuple[Array, float]:

@@ -17,7 +17,7 @@ from atw_nodes.files import reason
 from atw_nodes.frames import EYE_X, EYE_Y
 from atw_nodes.prepare import Preparation, who
 from atw_nodes.signals import EYE_CORNERS, eye_centres
-from atw_nodes.types import InputError, OutputError
+from atw_nodes.types import InputError, MissingExtraError, OutputError
 
 SIDE = 300
 
@@ -120,6 +120,29 @@ def test_an_interrupted_run_goes_on(folder: Path, tmp_path: Path, seen: dict) ->
     assert len(seen) == asked + 3 - 1  # the rest only; the broken file never gets that far
     with pytest.raises(OutputError, match="not empty"):
         Preparation(folder, out)
+
+
+def test_photos_that_came_later_are_not_mixed_in(folder: Path, tmp_path: Path, seen: dict) -> None:
+    out = tmp_path / "set"
+    run = Preparation(folder, out).run()
+    next(run)
+    run.close()
+    photo(folder / "aaa_neutral.png", 10)
+    with pytest.raises(OutputError, match="or photos"):
+        Preparation(folder, out)
+
+
+@pytest.mark.parametrize("fault", [OutputError("disk full"), MissingExtraError("no mediapipe")])
+def test_what_is_no_fault_of_a_photo_ends_the_run(
+    fault: Exception, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def see(image: torch.Tensor, source: str) -> list[Face]:
+        raise fault
+
+    monkeypatch.setattr(prepare, "see", see)
+    with pytest.raises(type(fault)):
+        list(Preparation(folder, tmp_path / "set").run())
+    assert not (tmp_path / "set" / "manifest.csv").exists()
 
 
 def test_nothing_is_overwritten(folder: Path, tmp_path: Path) -> None:
