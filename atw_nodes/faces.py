@@ -137,7 +137,8 @@ def largest(image: Tensor, index: int = 0, source: str = "own") -> Face:
 
 
 def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | None = None) -> list[Track]:
-    """Follow every face through ``frames`` (each [1,3,H,W]); see ``tracking.Track``.
+    """Follow every face through ``frames`` (each [1,3,H,W], or [3,H,W] as ``read_frames`` yields them); see
+    ``tracking.Track``.
 
     Frames are read one by one and not kept. Landmarks and units are smoothed (one-euro filter), gaps of up to
     half a second are bridged, and nothing is carried over a cut.
@@ -152,7 +153,7 @@ def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | No
         frames = [f for e in eyes if (f := _frame(e, *image.shape[-2:]))]
         return [_observed(f) for f in _look(net, [image], frames) if f]
 
-    return follow(frames, look, near, fps)
+    return follow((f if f.dim() == 4 else f[None] for f in frames), look, near, fps)
 
 
 def _observed(face: Face) -> tuple[np.ndarray, np.ndarray, float]:

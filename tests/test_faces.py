@@ -13,10 +13,12 @@ from PIL import Image
 
 from atw_nodes import faces
 from atw_nodes.checkpoints import FACE, load_checkpoint, load_face_network, model_folders, save_face_network
+from atw_nodes.clips import read_frames
 from atw_nodes.face_network import EYES, REACH, STRIDE, FaceNetwork, FaceNetworkConfig, Reading, peaks
 from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.signals import EYE_CORNERS
 from atw_nodes.types import CheckpointError, InputError, ShapeError
+from atw_nodes.video import ClipWriter
 from atw_nodes.warp import identity_points
 from tests.conftest import ROOT
 
@@ -244,6 +246,21 @@ def test_face_from_given_landmarks_is_the_same_type(portrait: torch.Tensor) -> N
     assert given.units.keys() == own.units.keys()
     assert np.allclose(given.frame.matrix, own.frame.matrix, atol=1e-3)
     assert faces.face_from_landmarks(own.landmarks[:468], 256, 256).units == {}
+
+
+@needs_network
+def test_a_face_is_followed_through_a_video_file(portrait: torch.Tensor, tmp_path) -> None:
+    image, path = shrunk(portrait, 320), tmp_path / "clip.mp4"
+    with ClipWriter(path, 280, 300, 20) as clip:
+        for t in range(12):
+            clip.write(image[..., 5:305, 2 * t : 2 * t + 280])
+    (track,) = faces.track(read_frames(path), 20)
+    assert (track.start, track.landmarks.shape, track.units.shape) == (0, (12, 478, 2), (12, 17))
+    assert (track.confidence > 0.9).all()
+    middle = track.landmarks[:, [33, 133, 362, 263]].mean(1)
+    assert np.allclose(np.diff(middle[2:, 0]), -2, atol=1.2)
+    want = np.mean(PORTRAIT_EYES, 0) * 320 - (0, 5)
+    assert np.allclose(middle[0], want, atol=6)
 
 
 @needs_network
