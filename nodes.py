@@ -1,4 +1,4 @@
-"""The ComfyUI extension (V3 schema). This release registers no node yet; see CHANGELOG.md."""
+"""The ComfyUI extension (V3 schema): what ``atw_nodes/nodes_*.py`` define."""
 
 from __future__ import annotations
 
@@ -9,4 +9,8 @@ class AtwExtension(ComfyExtension):
     """What ComfyUI asks for our nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return []
+        from .atw_nodes import nodes_clip, nodes_parts
+        from .atw_nodes.host import register_models
+
+        register_models()
+        return [*nodes_parts.NODES, *nodes_clip.NODES]

@@ -46,19 +46,40 @@ def generate(
     relative = spec.kind == "relative"
     # a relative signal that asks for no change has weight 0
     asks = (signal != 0).any(1).float() if relative else torch.ones(len(signal), device=device)
-    base = generator.predict_motion(low, signal, mask) if weights is not None else None
-    total = len(signal) if weights is None else len(weights)
-    for start in range(0, total, batch):
-        if weights is not None and base is not None:
-            motion = Motion(base, asks).scaled(weights[start : start + batch])
-            w = motion.weight[:, None]
-            now = signal * w if relative else signal.expand(len(w), -1)
-        else:
-            now = signal[start : start + batch]
-            field = generator.predict_motion(low.expand(len(now), -1, -1, -1), now, mask)
-            motion = Motion(field, asks[start : start + batch])
+    if weights is not None:
+        base = Motion(generator.predict_motion(low, signal, mask), asks)
+        for start in range(0, len(weights), batch):
+            yield from refine(checkpoint, low, signal, base.scaled(weights[start : start + batch]), batch)
+        return
+    for start in range(0, len(signal), batch):
+        now = signal[start : start + batch]
         image = low.expand(len(now), -1, -1, -1)
+        motion = Motion(generator.predict_motion(image, now, mask), asks[start : start + batch])
         yield Low(motion, *generator.refine_warped(image, now, motion.field))
+
+
+@torch.no_grad()
+def refine(
+    checkpoint: Checkpoint, low: Tensor, signal: Tensor, motion: Motion, batch: int = 8
+) -> Iterator[Low]:
+    """Coarse and refined images of ``low`` [1,3,S,S] under a motion made before, ``batch`` frames at a time.
+
+    signal: [1,N], of which each frame carries its weight's share, or [T,N], one a frame. Everything on the
+    generator's device.
+    """
+    check_shape(signal, "TN", "signal")
+    if len(signal) not in (1, len(motion)):
+        raise ShapeError(
+            f"motion has {len(motion)} frames but the signal has {len(signal)} steps; "
+            "give one step, or one a frame"
+        )
+    for start in range(0, len(motion), batch):
+        part = motion[start : start + batch]
+        now = signal[start : start + batch] if len(signal) > 1 else signal.expand(len(part), -1)
+        if len(signal) == 1 and checkpoint.signal.kind == "relative":
+            now = now * part.weight[:, None]
+        image = low.expand(len(part), -1, -1, -1)
+        yield Low(part, *checkpoint.generator.refine_warped(image, now, part.field))
 
 
 def animate(

@@ -25,8 +25,10 @@ EYES = (6.0, 18.0)  # eye distances in pixels that the finder is trained to see
 class FaceNetworkConfig:
     """Everything that decides the network's shape; stored in the checkpoint.
 
-    size: side of the image that the reader sees. width: channels of its first layer. finder: channels of the
-    finder at a stride of 4. landmarks: how many. units: names of the action units it estimates.
+    size: side of the image that the reader sees. view: side of that square in the head-shot frame, with its
+    middle at ``middle`` (fractions of the frame). width: channels of its first layer. flat: channels from
+    which landmarks and units are read. finder: channels of the finder at a stride of 4. landmarks: how many.
+    units: names of the action units it estimates.
     """
 
     units: tuple[str, ...]
@@ -34,10 +36,14 @@ class FaceNetworkConfig:
     width: int = 24
     finder: int = 24
     landmarks: int = 478
+    view: float = 1.0
+    middle: tuple[float, float] = (0.5, 0.5)
+    flat: int = 24
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
-        if self.size % 16 or self.size < 32 or min(self.width, self.finder, self.landmarks) < 1:
+        object.__setattr__(self, "middle", tuple(self.middle))
+        if self.size % 16 or self.size < 32 or min(self.width, self.finder, self.flat, self.landmarks) < 1:
             raise InputError(
                 f"face network of size {self.size}, width {self.width} cannot be built; "
                 "expected a size that is a multiple of 16, at least 32, and widths of at least 1"
@@ -56,7 +62,7 @@ class FaceNetworkConfig:
 class Reading(NamedTuple):
     """What the reader says of B framed faces."""
 
-    landmarks: Tensor  # [B,L,2] canonical positions, fractions of the frame
+    landmarks: Tensor  # [B,L,2] fractions of the crop
     presence: Tensor  # [B] logit: is there a face at all, framed as it should be
     units: Tensor  # [B,N] action units as shown
 
@@ -111,19 +117,19 @@ class Reader(nn.Module):
 
     def __init__(self, config: FaceNetworkConfig) -> None:
         super().__init__()
-        w, n = config.width, (config.size // 16) ** 2 * 24
+        w, n = config.width, (config.size // 16) ** 2 * config.flat
         w2, w4, w8 = (w * k // 3 for k in (4, 8, 16))
         self.trunk = nn.Sequential(
             _conv(3, w, 3, 2),
             *(_Block(i, o, 2 if i != o else 1) for i, o in ((w, w2), (w2, w2), (w2, w4), (w4, w4))),
             *(_Block(i, o, 2 if i != o else 1) for i, o in ((w4, w8), (w8, w8))),
         )
-        self.flat = nn.Sequential(_conv(w8, 24, 1), nn.Flatten())
+        self.flat = nn.Sequential(_conv(w8, config.flat, 1), nn.Flatten())
         self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
         self.face = nn.Sequential(nn.Linear(n, 128), nn.ReLU(), nn.Linear(128, 1 + len(config.units)))
 
     def forward(self, crops: Tensor) -> Reading:
-        """``crops`` [B,3,S,S] in [0,1]: head-shot frames. Their contrast does not matter."""
+        """``crops`` [B,3,S,S] in [0,1]: the ``view`` of head-shot frames. Their contrast does not matter."""
         check_shape(crops, "B3SS", "face crop")
         centred = crops - crops.mean((1, 2, 3), keepdim=True)
         x = centred / (centred.std((1, 2, 3), keepdim=True) + 0.02)

@@ -95,8 +95,9 @@ def read(image: Tensor, frame: FaceFrame, network: FaceNetwork | None = None) ->
     check_shape(image, "13HW", "image")
     network = network or _bundled(str(image.device))
     with torch.no_grad():
-        reading = network.reader(canonical(image, frame, network.config.size).float())
-    marks = _to_pixels(reading.landmarks[0], frame).astype(np.float32)
+        seen = _view(network, frame)
+        reading = network.reader(canonical(image, seen, network.config.size).float())
+    marks = _to_pixels(reading.landmarks[0], seen).astype(np.float32)
     presence = float(torch.sigmoid(reading.presence[0]))
     return _face(marks, presence, frame, _units(network, reading.units[0]))
 
@@ -275,7 +276,7 @@ def _look(network: FaceNetwork, levels: Sequence[Tensor], frames: Sequence[FaceF
     """The face in each frame; None where the reading makes no frame within the photo."""
     faces: list[Face | None] = []
     for start in range(0, len(frames), _BATCH):
-        some = frames[start : start + _BATCH]
+        some = [_view(network, f) for f in frames[start : start + _BATCH]]
         reading = network.reader(torch.cat([_crop(levels, f, network.config.size) for f in some]))
         presence = torch.sigmoid(reading.presence).tolist()
         for points, units, sure, frame in zip(reading.landmarks, reading.units, presence, some, strict=True):
@@ -292,6 +293,15 @@ def _frame(eyes: np.ndarray, height: int, width: int) -> FaceFrame | None:
         return frame_from_eyes((a, b), (c, d), height, width)
     except InputError:
         return None
+
+
+def _view(network: FaceNetwork, frame: FaceFrame) -> FaceFrame:
+    """The part of a head-shot frame that the reader looks at."""
+    side, middle = network.config.view, network.config.middle
+    (a, b, x), (c, d, y) = frame.matrix
+    u, v = (m - side / 2 for m in middle)
+    matrix = ((a * side, b * side, a * u + b * v + x), (c * side, d * side, c * u + d * v + y))
+    return replace(frame, matrix=matrix)
 
 
 def _crop(levels: Sequence[Tensor], frame: FaceFrame, size: int) -> Tensor:

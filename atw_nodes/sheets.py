@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .types import check_shape
+from .pyramid import to_float
+from .types import FaceFrame, check_shape
 
 
 def motion_view(field: Tensor, full: float | None = None) -> Tensor:
@@ -58,4 +59,50 @@ def contact_sheet(rows: Sequence[Sequence[Tensor]], titles: Sequence[str], side:
         for i, image in enumerate(row):
             cell = (fit(image, side) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
             page.paste(Image.fromarray(cell), (gap + i * (side + gap), head + r * (side + gap)))
+    return torch.from_numpy(np.array(page)).permute(2, 0, 1)
+
+
+def arrows_view(field: Tensor, image: Tensor | None, side: int, every: int = 24) -> Tensor:
+    """Motion [2,h,w] as arrows, one ``every`` pixels, over ``image`` [1,3,H,W] (white if not given): uint8
+    [3,side,side]. They point where the content goes, at its true length.
+    """
+    check_shape(field, "2hw", "motion field")
+    ground = torch.ones(3, side, side)
+    if image is not None:
+        ground = F.interpolate(to_float(image).float().cpu(), size=(side, side), mode="area")[0]
+    page = Image.fromarray((ground.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    draw = ImageDraw.Draw(page)
+    grown = F.interpolate(field[None].float().cpu(), size=(side, side), mode="bilinear")[0]
+    for y in range(every // 2, side, every):
+        for x in range(every // 2, side, every):
+            dx, dy = (-float(v) * side for v in grown[:, y, x])
+            length = math.hypot(dx, dy)
+            if length < 0.75:
+                continue
+            tip, back = (x + dx, y + dy), min(4.0, length) / length
+            draw.line([(x, y), tip], fill=(230, 60, 20), width=2)
+            for turn in (-0.6, 0.6):
+                bx, by = dx * back * -1, dy * back * -1
+                cos, sin = math.cos(turn), math.sin(turn)
+                end = (tip[0] + bx * cos - by * sin, tip[1] + bx * sin + by * cos)
+                draw.line([tip, end], fill=(230, 60, 20), width=2)
+    return torch.from_numpy(np.array(page)).permute(2, 0, 1)
+
+
+def frame_view(photo: Tensor, frame: FaceFrame, longest: int = 1024) -> Tensor:
+    """The photo [1,3,H,W], no longer than ``longest``, with the frame and its eyes drawn: uint8
+    [3,h,w].
+    """
+    scale = min(1.0, longest / max(photo.shape[-2:]))
+    size = tuple(max(1, round(n * scale)) for n in photo.shape[-2:])
+    small = F.interpolate(to_float(photo).float().cpu(), size=size, mode="area")[0]
+    page = Image.fromarray((small.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+    draw = ImageDraw.Draw(page)
+    corners = [(x * scale, y * scale) for x, y in frame.corners()]
+    draw.line([*corners, corners[0]], fill=(80, 220, 100), width=max(2, round(max(size) / 300)))
+    (a, b, x), (c, d, y) = frame.matrix
+    if not frame.is_whole:
+        for u in (0.385, 0.615):
+            px, py = ((a * u + b * 0.47 + x) * scale, (c * u + d * 0.47 + y) * scale)
+            draw.ellipse([px - 4, py - 4, px + 4, py + 4], outline=(80, 220, 100), width=2)
     return torch.from_numpy(np.array(page)).permute(2, 0, 1)

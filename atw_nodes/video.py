@@ -39,8 +39,10 @@ from .files import (
     unwritable,
     with_alpha,
 )
+from .sound import Sound, SoundTrack
 from .types import InputError, OutputError, ShapeError
 
+_SOUND = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
 _EXACT = (
     Interpolation.BICUBIC
     | Interpolation.ACCURATE_RND
@@ -105,7 +107,8 @@ class ClipWriter:
 
     path: its suffix chooses the format, none means a folder of ``frame_00000.png`` files (8 bit).
     quality: 1..100 as for JPEG; 90 is CRF 16 in H.264 and 24 in VP9. GIF and PNG have no such choice.
-    loop: GIF and WebP play for ever. metadata: title, comment and the like (not in GIF, WebP and PNG).
+    loop: GIF and WebP play for ever. metadata: title, comment and the like, and any other key (not in GIF,
+    WebP and PNG). sound: as long as the frames, then cut or followed by silence.
     note: after construction, what the user may want to know about the size, or None. frames: written so far.
     """
 
@@ -119,6 +122,7 @@ class ClipWriter:
         quality: int = 90,
         loop: bool = True,
         metadata: Mapping[str, str] | None = None,
+        sound: Sound | None = None,
     ) -> None:
         self.path, self.width, self.height, self.frames = Path(path), width, height, 0
         self.fps = _rate(fps)
@@ -130,7 +134,10 @@ class ClipWriter:
             )
         if not 1 <= quality <= 100:
             raise InputError(f"quality is {quality}; expected 1 to 100")
+        if sound is not None and (self._format is None or self._format.container not in _SOUND):
+            raise OutputError(f"{path}: this format carries no sound; choose .mp4, .mov, .mkv or .webm")
         self._quality, self._loop, self._metadata = quality, loop, dict(metadata or {})
+        self._sound = sound
         self._stack = ExitStack()
 
     def __enter__(self) -> ClipWriter:
@@ -168,7 +175,9 @@ class ClipWriter:
             return _FolderSink(temp)
         options = self._format.options(self._quality, self.width * self.height)
         size = (self.width, self.height)
-        return _VideoSink(temp, self._format, size, self.fps, options, self._loop, self._metadata)
+        return _VideoSink(
+            temp, self._format, size, self.fps, options, self._loop, self._metadata, self._sound
+        )
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         try:
@@ -255,10 +264,11 @@ class _VideoSink:
         options: dict[str, str],
         loop: bool,
         metadata: dict[str, str],
+        sound: Sound | None,
     ) -> None:
         self._tick, self._form, self._scale = 1 / fps, form, VideoReformatter()
         muxing = {"gif": {"loop": "0" if loop else "-1"}, "webp": {"loop": "0" if loop else "1"}}
-        muxing |= dict.fromkeys(("mp4", "mov"), {"movflags": "+faststart"})
+        muxing |= dict.fromkeys(("mp4", "mov"), {"movflags": "+faststart+use_metadata_tags"})
         self._file = av.open(str(temp), "w", format=form.container, options=muxing.get(form.container, {}))
         self._file.metadata.update(metadata)
         stream: Any = self._file.add_stream(form.codec, rate=fps, options=options)
@@ -270,6 +280,7 @@ class _VideoSink:
         if even == 2:
             context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
             context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._track = SoundTrack(self._file, sound, _SOUND[form.container]) if sound else None
         self._temp, self._size, self._loop, self._count = temp, size, loop, 0
         self._stream, self._graph = stream, _palette_graph(size, self._tick) if form.codec == "gif" else None
 
@@ -286,6 +297,8 @@ class _VideoSink:
             self._file.mux(self._stream.encode(frame))
         else:
             self._through_graph(self._graph, frame)
+        if self._track:
+            self._track.until(self._count * self._tick)
 
     def _colours(self) -> dict[str, Any]:
         if self._form.pixel_format != "yuv420p":
@@ -306,6 +319,8 @@ class _VideoSink:
         if self._graph is not None:
             self._through_graph(self._graph, None)
         self._file.mux(self._stream.encode(None))
+        if self._track:
+            self._track.close()
         self._file.close()
         if self._form.container == "webp":
             set_webp_length(self._temp, round(1000 * self._count * self._tick), self._size, self._loop)

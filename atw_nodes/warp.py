@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .types import ShapeError, check_shape
+from .types import FaceFrame, ShapeError, check_shape
 
 
 def sample(source: Tensor, points: Tensor) -> Tensor:
@@ -65,3 +65,19 @@ def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tens
     edge = torch.minimum(points, 1 - points).amin(-1)
     t = ((edge - margin) / feather).clamp(0, 1)
     return t * t * (3 - 2 * t)
+
+
+def feather_picture(frame: FaceFrame) -> Tensor:
+    """The frame's soft mask in the photo's pixels, [H,W] float; a band of rows at a time."""
+    out = torch.zeros(frame.height, frame.width)
+    if frame.feather == 0:
+        return out.fill_(1.0)
+    (a, b, x), (c, d, y) = frame.inverse()
+    left, top, right, bottom = frame.bounds()
+    px = torch.arange(left, right, dtype=torch.float32) + 0.5
+    for start in range(top, bottom, 256):
+        stop = min(start + 256, bottom)
+        py = (torch.arange(start, stop, dtype=torch.float32) + 0.5)[:, None]
+        points = torch.stack([a * px + b * py + x, c * px + d * py + y], -1)
+        out[start:stop, left:right] = feather_mask(points, frame.feather)
+    return out

@@ -18,7 +18,7 @@ import numpy as np
 import puppet
 import torch
 import torch.nn.functional as F
-from face_scenes import SIZE, Scenes
+from face_scenes import MIDDLE, SIZE, VIEW, Scenes
 from torch import Tensor, nn
 
 from atw_nodes.checkpoints import read_tensors, save_face_network, write_tensors
@@ -34,6 +34,13 @@ BATCH = {"finder": 24, "reader": 24}
 RATE = {"finder": 2e-3, "reader": 1.2e-3}
 STEPS = {"finder": 2400, "reader": 10000}
 AVERAGE = 0.998
+CONFIG = FaceNetworkConfig(puppet.UNITS, SIZE, view=VIEW, middle=MIDDLE, flat=32)
+LINES = torch.ones(478)  # what is a line of a pixel or two counts more
+for _lid in (*puppet.UPPER_LID, *puppet.LOWER_LID):
+    LINES[list(_lid)] = 3.0
+for _pair in (*puppet.INNER_BROW, *puppet.OUTER_BROW):
+    LINES[list(_pair)] = 2.0
+LINES[list(puppet.UPPER_LIP + puppet.LOWER_LIP)] = 2.0
 
 
 def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
@@ -51,10 +58,11 @@ def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
 
 
 def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
-    """Wing loss of the landmarks (Feng et al. 2018, Eq. 5) in percent of the eye distance, cross-entropy of
-    presence, squared error of the units (L1 reads none at all: most are absent, and their median is 0).
+    """Of the landmarks, in percent of the eye distance, half the wing loss (Feng et al. 2018, Eq. 5) for
+    precision and a squared error (Huber's) for what moves; cross-entropy of presence; squared error of the
+    units. L1 or the wing alone read no expression: most units are absent, and their median is 0.
     """
-    crops, marks, units, presence = scenes.reader(n)
+    crops, marks, units, presence, moved = scenes.reader(n)
     with torch.autocast("cpu", torch.bfloat16):
         out = network.reader(crops.contiguous(memory_format=torch.channels_last))
     eyes = [marks[:, list(e)].mean(1) for e in EYE_CORNERS]
@@ -63,11 +71,14 @@ def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
     width, curve = 10.0, 2.0
     offset = width - width * float(np.log(1 + width / curve))
     wing = torch.where(error < width, width * torch.log1p(error / curve), error - offset)
+    square = torch.where(error < 20, 0.1 * error.square(), 4 * error - 40)
     there = presence[:, None, None]
+    weight = LINES.to(moved) * (1 + 120 * moved)  # brows and lids are few: what moves counts
+    weight = (weight / weight.mean())[..., None]
     read = (out.units.float() - units).square()
     sure = F.binary_cross_entropy_with_logits(out.presence.float(), presence)
     return {
-        "landmarks": (wing * there).mean(),
+        "landmarks": ((0.5 * wing + square) * weight * there).mean(),
         "presence": 2 * sure,
         "units": 400 * (read * presence[:, None]).mean(),
         "percent": (error * there).mean().detach() / there.mean(),
@@ -78,9 +89,10 @@ def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
 def train(data: Path, run: Path, part: str, steps: int) -> None:
     torch.manual_seed(0)
     scenes = Scenes(read_faces(data, 171, exclude=HELD_OUT), seed=0 if part == "finder" else 1)
-    network = FaceNetwork(FaceNetworkConfig(puppet.UNITS, SIZE)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = FaceNetwork(CONFIG).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if part == "reader":
-        inside = (scenes.actors.marks.mean(0) - 0.5) * 1.5  # start from the mean face
+        inside = (scenes.actors.marks.mean(0) - 0.5) * 1.5 + 0.5 - torch.tensor(MIDDLE)
+        inside = inside / VIEW  # start from the mean face
         nn.init.normal_(network.reader.shape[-1].weight, 0, 1e-3)  # type: ignore[arg-type]
         network.reader.shape[-1].bias.data.copy_(inside.flatten())  # type: ignore[union-attr]
     trained = getattr(network, part)
@@ -152,7 +164,7 @@ def _resume(
 
 def export(run: Path, file: Path) -> None:
     """Both averaged parts as one file."""
-    network, steps = FaceNetwork(FaceNetworkConfig(puppet.UNITS, SIZE)), {}
+    network, steps = FaceNetwork(CONFIG), {}
     for part in ("finder", "reader"):
         tensors, meta = read_tensors(run / f"{part}.safetensors")
         weights = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}

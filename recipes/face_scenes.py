@@ -22,6 +22,7 @@ from atw_nodes.signals import EYE_CORNERS, INNER_LIP_RING, UNIT_DISPLACEMENT, un
 from atw_nodes.warp import identity_points, sample
 
 SIZE = 128  # side of what the reader sees
+VIEW, MIDDLE = 0.78, (0.5, 0.585)  # of the head-shot frame: brow to chin, and room to be off
 CANVAS = 160  # side of the images that the finder learns from
 MEASURED = tuple(UNIT_DISPLACEMENT)
 AU25 = puppet.UNITS.index("AU25")
@@ -166,11 +167,11 @@ class Actors:
             self.levels.append(tuple(F.avg_pool2d(x, 2) for x in self.levels[-1]))  # type: ignore[arg-type]
 
     def intensities(self, n: int, g: torch.Generator) -> Tensor:
-        """[n,17]: sparse random units; a third of the faces are left alone."""
+        """[n,17]: sparse random units; a fifth of the faces are left alone."""
         count = torch.randint(1, 5, (n, 1), generator=g)
         rank = torch.rand(n, len(puppet.UNITS), generator=g).argsort(1).argsort(1)
         amount = torch.rand(n, len(puppet.UNITS), generator=g) * 1.15 * (rank < count)
-        amount = amount * (torch.rand(n, 1, generator=g) > 0.33)
+        amount = amount * (torch.rand(n, 1, generator=g) > 0.2)
         lids = [puppet.UNITS.index(u) for u in ("AU07", "AU45")]
         over = amount[:, lids].sum(1, keepdim=True).clamp_min(1)
         amount[:, lids] = amount[:, lids] / over  # lids cannot close further than shut
@@ -299,14 +300,16 @@ class Scenes:
     def _mirrored(self, marks: Tensor, flip: Tensor) -> Tensor:
         return torch.where((flip < 0)[:, None, None], marks[:, self.mirror], marks)
 
-    def reader(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(crops [n,3,S,S], landmarks [n,478,2] canonical, units [n,17], presence [n]).
+    def reader(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(crops [n,3,S,S], landmarks [n,478,2] in fractions of the crop, units [n,17], presence [n], how far
+        the expression moved each landmark [n,478] in fractions of the data's crop).
 
         Presence 0: background alone, or a face far off its frame (its landmarks and units do not count).
         """
         g, actors = self.random, self.actors
         rows = torch.randint(len(actors.marks), (n,), generator=g)
         marks, units, back = actors.act(rows, actors.intensities(n, g))
+        moved = marks - actors.marks[rows]
 
         def normal(k: float) -> Tensor:
             return torch.randn(n, generator=g).clamp(-2.2, 2.2) * k
@@ -318,12 +321,13 @@ class Scenes:
         scale = torch.exp(normal(0.13)) * torch.where(off & ~aside, wrong, torch.ones(n))
         turned = 3.1416 * (off & (torch.rand(n, generator=g) < 0.3))
         angle, flip = normal(0.12) + turned, torch.where(torch.rand(n, generator=g) < 0.5, -1.0, 1.0)
-        turn = _similarity(scale, angle, torch.exp(normal(0.06)), flip)
+        turn = _similarity(scale * VIEW, angle, torch.exp(normal(0.06)), flip)
         way = torch.rand(n, generator=g) * 6.2832
         far = aside * (0.28 + 0.5 * torch.rand(n, generator=g))
         shift = torch.stack([normal(0.05) + far * torch.cos(way), normal(0.05) + far * torch.sin(way)], -1)
+        shift = shift + torch.tensor(MIDDLE) - 0.5
         u = identity_points(SIZE, SIZE)
-        bend = F.interpolate(torch.randn(n, 2, 4, 4, generator=g) * 0.012, size=(SIZE, SIZE), mode="bicubic")
+        bend = F.interpolate(torch.randn(n, 2, 4, 4, generator=g) * 0.01, size=(SIZE, SIZE), mode="bicubic")
         points = torch.einsum("nij,nhwj->nhwi", turn, u + bend.movedim(1, -1) - 0.5) + shift[:, None, None]
         image, matte = actors.cut(rows, points / 1.5 + 0.5, back, 0)
         flat = (marks - 0.5) * 1.5 - shift[:, None]
@@ -331,7 +335,7 @@ class Scenes:
         placed = straight
         for _ in range(4):
             placed = straight - sample(bend, placed[:, :, None])[..., 0].movedim(1, -1)
-        placed = self._mirrored(placed, flip)
+        placed, moved = self._mirrored(placed, flip), self._mirrored(moved, flip).norm(dim=-1)
         closed = actors.base[rows, AU25] < 0.1
         image = _mouths(image, placed, units[:, AU25] * closed, g)
         ground = self.ground(n, SIZE)
@@ -342,7 +346,7 @@ class Scenes:
         presence = (kind > 0.2).float()
         rings = glasses(image, placed, 0.15, g)
         image = torch.lerp(image, torch.rand(n, 3, 1, 1, generator=g) * 0.4, rings)
-        return photographed(image, g), placed, units, presence
+        return photographed(image, g), placed, units, presence, moved
 
     def finder(self, n: int) -> Canvas:
         """``n`` canvases with up to two faces each."""

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "atw_nodes"
 FLOORS: dict[int, set[str]] = {
     0: {"types"},
-    1: {"files", "pyramid", "signals", "warp"},
+    1: {"files", "pyramid", "signals", "sound", "warp"},
     2: {
         "clips",
         "face_network",
@@ -33,7 +33,7 @@ FLOORS: dict[int, set[str]] = {
     5: {"prepare", "terminal"},
     6: {"cli_faces"},
     7: {"cli", "host"},
-    8: {"__main__"},
+    8: {"__main__", "nodes_clip", "nodes_parts"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (

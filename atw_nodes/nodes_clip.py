@@ -1,0 +1,245 @@
+"""Whole clips: rendered and encoded frame by frame, so that their length costs no memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import InputImpl, io, ui
+from torch import Tensor
+
+from .checkpoints import DEFAULT
+from .faces import largest
+from .host import (
+    MOST_FRAMES,
+    Decomposed,
+    Driving,
+    Found,
+    Model,
+    Moved,
+    load_model,
+    note,
+    output_name,
+    render,
+    schema,
+    temporary,
+    to_image,
+    to_photo,
+    to_sound,
+    workflow_of,
+    write_clip,
+)
+from .nodes_parts import (
+    MODE_TIP,
+    MODES,
+    STRENGTH_TIP,
+    FrameSocket,
+    ModelSocket,
+    MotionSocket,
+    ResidualsSocket,
+    SignalSocket,
+    expression_input,
+)
+from .reswarp import ReswarpConfig, decompose
+from .signals import CURVES, curve
+
+FORMATS = ["mp4", "mkv", "mov", "webm", "webp", "gif"]  # append only: shared workflows name them
+
+
+def fps_input() -> Any:  # noqa: ANN401 (the host's type)
+    return io.Float.Input(
+        "fps", default=24.0, min=1.0, max=120.0, step=1.0, tooltip="Frames a second of the clip."
+    )
+
+
+def note_input() -> Any:  # noqa: ANN401
+    return io.Boolean.Input(
+        "note", default=True, tooltip="Write into the file that the face was animated, and by which model."
+    )
+
+
+def clip_inputs() -> list[Any]:
+    """What the two streaming nodes share."""
+    return [
+        ModelSocket.Input("model"),
+        ResidualsSocket.Input("residuals"),
+        SignalSocket.Input("signal"),
+        io.Combo.Input("mode", options=MODES, default="aligned", tooltip=MODE_TIP),
+        io.Boolean.Input("gate", default=True, tooltip="As in ATW ResWarp."),
+        fps_input(),
+        note_input(),
+    ]
+
+
+def optional_inputs() -> list[Any]:
+    return [
+        MotionSocket.Input(
+            "motion",
+            optional=True,
+            tooltip="From ATW Interpolate Motion: one frame of the clip each. Without it the clip is a single frame at full strength.",
+        ),
+        io.Audio.Input("audio", optional=True, tooltip="Plays along; cut, or followed by silence."),
+    ]
+
+
+class RenderVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ATWRenderVideo",
+            display_name="ATW Render Video",
+            category="ATW",
+            description="Renders a clip of any length at the photo's resolution in constant memory: every frame goes straight to the encoder (H.264, AAC).",
+            search_aliases=["animate", "export video", "streaming"],
+            inputs=[*clip_inputs(), *optional_inputs()],
+            outputs=[io.Video.Output(display_name="video")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        note: bool,
+        fps: float,
+        audio: Mapping[str, Any] | None = None,
+        **rest: Any,  # noqa: ANN401
+    ) -> io.NodeOutput:
+        path = temporary(".mp4")
+        _write(path, {}, note, fps, audio, **rest)
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)))
+
+
+class SaveVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ATWSaveVideo",
+            display_name="ATW Save Video",
+            category="ATW",
+            description="Like ATW Render Video, but straight into ComfyUI's output folder, in more formats, with the workflow inside.",
+            search_aliases=["save mp4", "save webm", "save gif", "save webp"],
+            inputs=[
+                *clip_inputs(),
+                io.String.Input(
+                    "filename_prefix", default="video/ATW", tooltip="Inside ComfyUI's output folder."
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=FORMATS,
+                    default="mp4",
+                    tooltip="mp4, mkv, mov: H.264; webm: VP9. gif and webp carry no sound and no note.",
+                ),
+                *optional_inputs(),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        note: bool,
+        fps: float,
+        filename_prefix: str,
+        format: str,  # noqa: A002
+        residuals: Decomposed,
+        audio: Mapping[str, Any] | None = None,
+        **rest: Any,  # noqa: ANN401
+    ) -> io.NodeOutput:
+        height, width = residuals.residuals.photo.shape[-2:]
+        path, name, subfolder = output_name(filename_prefix, f".{format}", (width, height))
+        _write(path, workflow_of(cls.hidden), note, fps, audio, residuals=residuals, **rest)
+        saved = ui.SavedResult(name, subfolder, io.FolderType.output)
+        shown = (
+            ui.SavedImages([saved], is_animated=True)
+            if format in ("gif", "webp")
+            else ui.PreviewVideo([saved])
+        )
+        return io.NodeOutput(ui=shown)
+
+
+def _write(
+    path: Any,  # noqa: ANN401
+    metadata: Mapping[str, str],
+    tell: bool,
+    fps: float,
+    audio: Mapping[str, Any] | None,
+    model: Model,
+    residuals: Decomposed,
+    signal: Driving,
+    mode: str,
+    gate: bool,
+    motion: Moved | None = None,
+) -> None:
+    config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
+    count = len(motion.motion) if motion else 1
+    frames = render(model, residuals, signal, motion, [1.0], config)
+    size = tuple(residuals.residuals.photo.shape[-2:])
+    facts = {**metadata, **(note(model) if tell else {})}
+    write_clip(path, frames, count, size, fps, facts, to_sound(audio))
+
+
+class AnimatePortrait(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="ATWAnimatePortrait",
+            display_name="ATW Animate Portrait",
+            category="ATW",
+            description="A photo in, a clip of it with another expression out, at the photo's own resolution. Everything in one node.",
+            search_aliases=["smile", "live portrait", "animate face", "expression"],
+            inputs=[
+                io.Image.Input("image", tooltip="One photo, any size; the face is found."),
+                expression_input(),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.5, step=0.05, tooltip=STRENGTH_TIP),
+                io.Int.Input("frames", default=48, min=1, max=MOST_FRAMES, tooltip="Length of the clip."),
+                fps_input(),
+                io.Combo.Input(
+                    "curve", options=list(CURVES), default="pulse", tooltip="How it comes and goes."
+                ),
+                io.Combo.Input("mode", options=MODES, default="aligned", tooltip=MODE_TIP),
+                note_input(),
+                ModelSocket.Input("model", optional=True, tooltip="The bundled model if not connected."),
+                FrameSocket.Input("frame", optional=True, tooltip="Another face, or one given by hand."),
+                io.Audio.Input("audio", optional=True, tooltip="Plays along; cut, or followed by silence."),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video"),
+                io.Image.Output(display_name="image", tooltip="The expression at its full strength."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        expression: str,
+        strength: float,
+        frames: int,
+        fps: float,
+        curve: str,  # noqa: A002
+        mode: str,
+        note: bool,
+        model: Model | None = None,
+        frame: Found | None = None,
+        audio: Mapping[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        model = model or load_model(DEFAULT)
+        photo, alpha = to_photo(image)
+        if frame is None:
+            face = largest(photo.cpu())
+            frame = Found(face.frame, face.units)
+        parts = decompose(photo, frame.frame, model.checkpoint.generator.config.size)
+        held, driving = Decomposed(parts, alpha, dict(frame.units)), Driving(expression, strength)
+        config = ReswarpConfig(mode)  # type: ignore[arg-type]
+        still = to_image(next(iter(render(model, held, driving, None, [1.0], config))))
+        path = temporary(".mp4")
+        clip = render(model, held, driving, None, _curve(curve, frames), config)
+        size = (photo.shape[-2], photo.shape[-1])
+        write_clip(path, clip, frames, size, fps, _note(model) if note else {}, to_sound(audio))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), still)
+
+
+_curve, _note = curve, note  # the inputs of the node above have these names
+
+NODES: list[type[io.ComfyNode]] = [RenderVideo, SaveVideo, AnimatePortrait]

@@ -1,0 +1,91 @@
+"""The API twin of a workflow: what the browser sends when Run is pressed, made without one.
+
+    python recipes/twins.py                     write tests/api/*.json from workflows/*.json
+    python recipes/twins.py --record URL        first record /object_info of a running ComfyUI, as far as used
+
+Needs tests/api/object_info.json, the inputs of every node that a workflow uses, as recorded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+INFO = ROOT / "tests" / "api" / "object_info.json"
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+SILENT = ("Note", "MarkdownNote")  # the page's own, never sent
+MUTED = (2, 4)  # the page's modes: never, bypassed
+
+
+def widgets(node: dict[str, Any]) -> list[str]:
+    """Names of a node type's widgets in the order of ``widgets_values``; "" is a value that is not sent."""
+    names = []
+    for group in ("required", "optional"):
+        for name, (kind, *rest) in node["input"].get(group, {}).items():
+            options = rest[0] if rest else {}
+            if (kind in WIDGETS or isinstance(kind, list)) and not options.get("forceInput"):
+                names.append(name)
+                if options.get("control_after_generate") or (
+                    name in ("seed", "noise_seed") and kind == "INT"
+                ):
+                    names.append("")
+                if options.get("image_upload"):
+                    names.append("")
+    return names
+
+
+def twin(graph: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+    """A graph in the page's format -> the same as a prompt."""
+    alive = {n["id"]: n for n in graph["nodes"] if n.get("mode", 0) not in MUTED and n["type"] not in SILENT}
+    links = {link[0]: link for link in graph["links"]}
+    prompt: dict[str, Any] = {}
+    for number, node in alive.items():
+        values: dict[str, Any] = {}
+        for name, value in zip(widgets(info[node["type"]]), node.get("widgets_values", []), strict=False):
+            if name:
+                values[name] = value
+        for entry in node.get("inputs", []):
+            link = links.get(entry.get("link"))
+            if link and link[1] in alive:
+                values[entry["name"]] = [str(link[1]), link[2]]
+        prompt[str(number)] = {"class_type": node["type"], "inputs": values}
+    return prompt
+
+
+def record(url: str, graphs: list[dict[str, Any]]) -> None:
+    with urllib.request.urlopen(f"{url.rstrip('/')}/object_info") as answer:
+        everything = json.load(answer)
+    used = sorted({n["type"] for g in graphs for n in g["nodes"] if n["type"] not in SILENT})
+    keep = {name: {"input": everything[name]["input"], "output": everything[name]["output"]} for name in used}
+    for node in keep.values():  # what lies in somebody's folders is nobody else's business
+        for group in node["input"].values():
+            for spec in group.values():
+                if len(spec) > 1 and isinstance(spec[1], dict) and spec[1].get("image_upload"):
+                    spec[0] = []
+    INFO.parent.mkdir(parents=True, exist_ok=True)
+    INFO.write_text(json.dumps(keep, indent=1, sort_keys=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--record", metavar="URL")
+    args = parser.parse_args()
+    files = sorted((ROOT / "workflows").glob("*.json"))
+    graphs = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in files}
+    if args.record:
+        record(args.record, list(graphs.values()))
+    info = json.loads(INFO.read_text(encoding="utf-8"))
+    for name, graph in graphs.items():
+        text = json.dumps(twin(graph, info), indent=1) + "\n"
+        (INFO.parent / name).write_text(text, encoding="utf-8")
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
