@@ -146,7 +146,7 @@ def still(info: dict[str, Any]) -> Graph:
     g.add("SaveImage", 2, images=(node, 1), filename_prefix="ATW/smile")
     g.note(
         1,
-        "**Smile a portrait.** Press Run. For your own photo, un-mute *Load Image* (Ctrl+M) and connect it.\n\n"
+        "**Smile a portrait.** Press Run. For your own photo, un-mute *Load Image* (Ctrl+M), connect it.\n\n"
         "`strength` 0 is the photo bit for bit.",
     )
     return g
@@ -239,7 +239,9 @@ def chained(info: dict[str, Any]) -> Graph:
     scaled = g.add("ImageScale", 1, image=(cropped, 0), upscale_method="lanczos", width=1050, height=1125)
     frame = g.add("ATWFaceFrame", 1, image=(scaled, 0))
     node = g.add("ATWAnimatePortrait", 2, image=(scaled, 0), frame=(frame, 0), frames=1)
-    back = g.add("ImageInvert", 2, title="Something else for the background", image=(scaled, 0))
+    back = g.add(
+        "ImageBlur", 2, title="Everything but the face", image=(scaled, 0), blur_radius=15, sigma=6.0
+    )
     mixed = g.add(
         "ImageCompositeMasked", 3, destination=(back, 0), source=(node, 1), mask=(frame, 1), x=0, y=0
     )
