@@ -45,7 +45,7 @@ def dots(
 class Seer:
     """Finds dots of one pair a tile by their centres of mass; reads them in a crop the same way."""
 
-    config = SimpleNamespace(size=64, units=("AU12",))
+    config = SimpleNamespace(size=64, units=("AU12",), view=1.0, middle=(0.5, 0.5))
 
     @staticmethod
     def _centres(image: torch.Tensor) -> torch.Tensor | None:
