@@ -33,7 +33,8 @@ FLOORS: dict[int, set[str]] = {
     5: {"prepare", "terminal"},
     6: {"cli_faces"},
     7: {"cli", "host"},
-    8: {"__main__", "nodes_clip", "nodes_parts"},
+    8: {"__main__", "nodes_parts"},
+    9: {"nodes_clip"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (
