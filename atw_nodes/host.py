@@ -2,6 +2,8 @@
 carry. The only room, beside the nodes, that imports ComfyUI.
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import json

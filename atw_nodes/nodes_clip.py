@@ -1,5 +1,7 @@
 """Whole clips: rendered and encoded frame by frame, so that their length costs no memory."""
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -174,9 +176,9 @@ def _write(
     config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
     count = len(motion.motion) if motion else 1
     frames = render(model, residuals, signal, motion, [1.0], config)
-    size = tuple(residuals.residuals.photo.shape[-2:])
+    height, width = residuals.residuals.photo.shape[-2:]
     facts = {**metadata, **(note(model) if tell else {})}
-    write_clip(path, frames, count, size, fps, facts, to_sound(audio))
+    write_clip(path, frames, count, (height, width), fps, facts, to_sound(audio))
 
 
 class AnimatePortrait(io.ComfyNode):

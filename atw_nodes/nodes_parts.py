@@ -1,5 +1,7 @@
 """The paper's path, node by node: model, face, decomposition, expression, generator, motion, ResWarp."""
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -14,8 +14,10 @@ from .types import InputError
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 # What the AAC and Opus encoders take as they are; anything else is resampled to 48 kHz.
-_RATES = {"aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)}
-_RATES["libopus"] = (48000,)
+_RATES: dict[str, tuple[int, ...]] = {
+    "aac": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000),
+    "libopus": (48000,),
+}
 
 
 @dataclass(frozen=True)
