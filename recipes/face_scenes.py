@@ -24,6 +24,7 @@ from atw_nodes.warp import identity_points, sample
 SIZE = 128  # side of what the reader sees
 VIEW, MIDDLE = 0.78, (0.5, 0.585)  # of the head-shot frame: brow to chin, and room to be off
 CANVAS = 160  # side of the images that the finder learns from
+POOL, RENEWED = 3000, 4  # faces with expressions that the reader's batches draw from; new ones a batch
 MEASURED = tuple(UNIT_DISPLACEMENT)
 AU25 = puppet.UNITS.index("AU25")
 PICTURES = (
@@ -276,12 +277,24 @@ class Canvas(NamedTuple):
     counts: Tensor  # [n,C/4,C/4]
 
 
+class Played(NamedTuple):
+    """Faces with expressions, in the data's crop."""
+
+    image: Tensor  # [n,4,S,S] uint8, the fourth is the matte
+    marks: Tensor  # [n,478,2] fractions of the crop
+    units: Tensor  # [n,17] as shown
+    moved: Tensor  # [n,478,2] what the expression did to the landmarks
+    parted: Tensor  # [n] AU25 of a mouth that was closed and needs an inside
+
+
 class Scenes:
     """Batches for both parts."""
 
     def __init__(self, faces: Faces, seed: int) -> None:
         self.random = torch.Generator().manual_seed(seed)
         self.actors = Actors(faces)
+        self.pool: Played | None = None
+        self.turn = 0
         self.grounds = backgrounds(faces, self.random)
         mean = self.actors.marks.mean(0)
         mirrored = torch.stack([2 * mean[:, 0].mean() - mean[:, 0], mean[:, 1]], -1)
@@ -297,6 +310,30 @@ class Scenes:
         points = torch.einsum("nij,hwj->nhwi", turn, identity_points(side, side)[0] - 0.5) + shift
         return sample(self.grounds[rows].float() / 255, 1 - (1 - points % 2).abs())
 
+    def _played(self, n: int) -> Played:
+        """``n`` of the faces with expressions, a few of which are new each time: acting costs more than
+        everything else about a batch.
+        """
+        if self.pool is None:
+            parts = [self._act(50) for _ in range(POOL // 50)]
+            self.pool = Played(*(torch.cat(p) for p in zip(*parts, strict=True)))
+        count = len(self.pool.image)
+        for old, new in zip(self.pool, self._act(RENEWED), strict=True):
+            at = (self.turn + torch.arange(RENEWED)) % count
+            old[at] = new
+        self.turn = (self.turn + RENEWED) % count
+        rows = torch.randint(count, (n,), generator=self.random)
+        return Played(*(t[rows] for t in self.pool))
+
+    def _act(self, n: int) -> Played:
+        g, actors = self.random, self.actors
+        rows = torch.randint(len(actors.marks), (n,), generator=g)
+        marks, units, back = actors.act(rows, actors.intensities(n, g))
+        side = actors.faces.images.shape[-1]
+        image = torch.cat(actors.cut(rows, identity_points(side, side).expand(n, -1, -1, -1), back, 0), 1)
+        parted = units[:, AU25] * (actors.base[rows, AU25] < 0.1)
+        return Played((image * 255).round().byte(), marks, units, marks - actors.marks[rows], parted)
+
     def _mirrored(self, marks: Tensor, flip: Tensor) -> Tensor:
         return torch.where((flip < 0)[:, None, None], marks[:, self.mirror], marks)
 
@@ -306,10 +343,9 @@ class Scenes:
 
         Presence 0: background alone, or a face far off its frame (its landmarks and units do not count).
         """
-        g, actors = self.random, self.actors
-        rows = torch.randint(len(actors.marks), (n,), generator=g)
-        marks, units, back = actors.act(rows, actors.intensities(n, g))
-        moved = marks - actors.marks[rows]
+        g = self.random
+        played = self._played(n)
+        marks, units, moved = played.marks, played.units, played.moved
 
         near = torch.where(torch.rand(n, generator=g) < 0.6, 0.25, 1.0)  # as in the second reading
 
@@ -332,15 +368,14 @@ class Scenes:
         bend = torch.randn(n, 2, 4, 4, generator=g) * 0.01 * near[:, None, None, None]
         bend = F.interpolate(bend, size=(SIZE, SIZE), mode="bicubic")
         points = torch.einsum("nij,nhwj->nhwi", turn, u + bend.movedim(1, -1) - 0.5) + shift[:, None, None]
-        image, matte = actors.cut(rows, points / 1.5 + 0.5, back, 0)
+        image, matte = sample(played.image.float() / 255, points / 1.5 + 0.5).split((3, 1), 1)
         flat = (marks - 0.5) * 1.5 - shift[:, None]
         straight = flat @ torch.linalg.inv(turn).transpose(1, 2) + 0.5
         placed = straight
         for _ in range(4):
             placed = straight - sample(bend, placed[:, :, None])[..., 0].movedim(1, -1)
         placed, moved = self._mirrored(placed, flip), self._mirrored(moved, flip).norm(dim=-1)
-        closed = actors.base[rows, AU25] < 0.1
-        image = _mouths(image, placed, units[:, AU25] * closed, g)
+        image = _mouths(image, placed, played.parted, g)
         ground = self.ground(n, SIZE)
         own = (torch.rand(n, 1, 1, 1, generator=g) < 0.25).float()
         alpha = torch.maximum(matte, own)

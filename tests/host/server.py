@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+PACK = "My ATW pack"  # any folder name will do
 
 
 def installed() -> Path | None:
@@ -44,7 +45,7 @@ class Server:
         self.folder = folder
         for name in ("custom_nodes", "models/atw", "input", "output", "temp", "user"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        link = folder / "custom_nodes" / "My ATW pack (copy)"  # any folder name will do
+        link = folder / "custom_nodes" / PACK
         if not link.exists():
             link.symlink_to(ROOT)
         with socket.socket() as s:
@@ -118,10 +119,12 @@ class Server:
         """Queue, wait, and return the history entry."""
         return self.finish(self.start(prompt))
 
-    def files(self, entry: dict[str, Any]) -> list[Path]:
-        """Every file that the run shows."""
+    def files(self, entry: dict[str, Any], *nodes: str) -> list[Path]:
+        """Every file that the run shows, or those of ``nodes`` alone."""
         found = []
-        for shown in entry["outputs"].values():
+        for node, shown in entry["outputs"].items():
+            if nodes and node not in nodes:
+                continue
             for kind in ("images", "gifs", "video"):
                 for f in shown.get(kind, []):
                     if isinstance(f, dict) and "filename" in f:
