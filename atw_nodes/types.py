@@ -237,3 +237,71 @@ class SignalSpec:
     def from_json(cls, data: Mapping[str, Any]) -> SignalSpec:
         """Inverse of ``to_json``; unknown keys are refused by the dataclass."""
         return cls(**data)
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """T steps of named units, e.g. facial action units; 1.0 is FACS intensity E.
+
+    values: [T,N] float32, one column a name; copied to the CPU, so that nobody changes it later.
+    fps: steps a second, None where time has no unit.
+    absolute: units of the face as shown; else the change from the photo.
+    Raises ``ShapeError`` where names and values do not fit, ``InputError`` for NaN, infinity or a name twice.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+    fps: float | None = None
+    absolute: bool = False
+
+    def __post_init__(self) -> None:
+        check_shape(self.values, "TN", "signal values")
+        names = tuple(str(n) for n in self.names)
+        if len(names) != self.values.shape[1]:
+            raise ShapeError(
+                f"signal has {self.values.shape[1]} columns but {len(names)} names; give one a column"
+            )
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise InputError(f"signal names {', '.join(twice)} more than once; give each unit one column")
+        values = self.values.detach().to("cpu", torch.float32, copy=True).contiguous()
+        bad = [n for n, fine in zip(names, values.isfinite().all(0).tolist(), strict=True) if not fine]
+        if bad:
+            raise InputError(
+                f"signal has values that are no numbers (NaN or infinite) in {', '.join(bad)}; "
+                "fill the gaps between their neighbours"
+            )
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise InputError(f"signal fps is {self.fps}; expected more than 0, or None")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "names", names)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, steps: int | slice) -> Signal:
+        """A part of it; one step where ``steps`` is a number."""
+        at = slice(steps, steps + 1 or None) if isinstance(steps, int) else steps
+        if not len(range(*at.indices(len(self)))):
+            raise ShapeError(f"signal has {len(self)} steps, none in {steps}")
+        return Signal(self.values[at], self.names, self.fps, self.absolute)
+
+    def column(self, name: str) -> Tensor:
+        """[T] values of one unit."""
+        if name not in self.names:
+            raise InputError(f"signal has no {name}; it has {', '.join(self.names)}")
+        return self.values[:, self.names.index(name)].clone()
+
+    def onto(self, spec: SignalSpec) -> tuple[Tensor, tuple[str, ...]]:
+        """([T, a checkpoint's units], names the checkpoint does not know though they are not 0 throughout).
+
+        Units that the signal does not name are 0.
+        """
+        out = torch.zeros(len(self), len(spec.names))
+        dropped = []
+        for name, column in zip(self.names, self.values.unbind(1), strict=True):
+            if name in spec.names:
+                out[:, spec.names.index(name)] = column
+            elif bool(column.any()):
+                dropped.append(name)
+        return out, tuple(dropped)
