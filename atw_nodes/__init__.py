@@ -22,25 +22,31 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .animate import generate
     from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+    from .expressions import with_presets
     from .faces import Face, face_from_landmarks, find, track
     from .frames import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
     from .images import Photo, read_photo, write_still
+    from .keyframes import parse_keyframes, parse_units
     from .networks import Generator, GeneratorConfig
     from .reswarp import ReswarpConfig, ReswarpMode, decompose, warped
-    from .signals import curve
-    from .types import AtwError, FaceFrame, Motion, SignalSpec
+    from .signal_files import load_signal, save_signal
+    from .signals import curve, pose
+    from .types import AtwError, FaceFrame, Motion, Signal, SignalSpec
     from .video import ClipWriter
 
 _HOME = {
     "animate": ("generate",),
     "checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
+    "expressions": ("with_presets",),
     "faces": ("Face", "face_from_landmarks", "find", "track"),
     "frames": ("frame_from_box", "frame_from_eyes", "frame_from_landmarks", "frame_from_mask"),
     "images": ("Photo", "read_photo", "write_still"),
+    "keyframes": ("parse_keyframes", "parse_units"),
     "networks": ("Generator", "GeneratorConfig"),
     "reswarp": ("ReswarpConfig", "ReswarpMode", "decompose", "warped"),
-    "signals": ("curve",),
-    "types": ("AtwError", "FaceFrame", "Motion", "SignalSpec"),
+    "signal_files": ("load_signal", "save_signal"),
+    "signals": ("curve", "pose"),
+    "types": ("AtwError", "FaceFrame", "Motion", "Signal", "SignalSpec"),
     "video": ("ClipWriter",),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
@@ -57,6 +63,7 @@ __all__ = [
     "Photo",
     "ReswarpConfig",
     "ReswarpMode",
+    "Signal",
     "SignalSpec",
     "curve",
     "decompose",
@@ -68,10 +75,16 @@ __all__ = [
     "frame_from_mask",
     "generate",
     "load_checkpoint",
+    "load_signal",
+    "parse_keyframes",
+    "parse_units",
+    "pose",
     "read_photo",
     "save_checkpoint",
+    "save_signal",
     "track",
     "warped",
+    "with_presets",
     "write_still",
 ]
 

@@ -52,7 +52,7 @@ UNITS: dict[str, Unit] = {
 }
 
 # FACS intensity E (value 1.0) as a displacement in eye distances; one place, so that training, measuring and
-# sliders agree. AU12 pulls a lip corner by (0.12 outward, 0.09 up); AU25 opens the gap between the inner lips;
+# sliders agree. AU12 pulls a lip corner by (0.12 outward, 0.09 up); AU25 opens the inner lips' gap;
 # AU10 raises the upper lip towards the eye line.
 UNIT_DISPLACEMENT: dict[str, float] = {"AU10": 0.10, "AU12": 0.15, "AU25": 0.16}
 _AU12_DIRECTION = (0.8, -0.6)  # (outward, down), unit length
