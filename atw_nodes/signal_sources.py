@@ -19,7 +19,7 @@ from .types import InputError, ShapeError, Signal
 # ARKit's shapes (developer.apple.com, ARFaceAnchor.BlendShapeLocation) as action units, after Melinda Ozel,
 # "ARKit to FACS" (melindaozel.com/arkit-to-facs-cheat-sheet), with three choices of ours where 17 units are
 # too few: mouthPress is AU24 and goes to AU23, its neighbour; mouthLowerDown is AU16, which parts the lips,
-# and goes to AU25; jawOpen is AU26 to AU27 and counts less mouthClose, as lips may stay shut over an open jaw.
+# and goes to AU25; jawOpen is AU26 to AU27 and counts less mouthClose, as lips can be shut over an open jaw.
 # Shapes come with Left and Right at the end or without; sides are averaged. 1.0 is taken as intensity E.
 ARKIT: dict[str, str] = {
     "AU01": "browInnerUp",
