@@ -55,7 +55,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
                     raise InputError(
                         f"{path}, line {number + 1} has more than {MAX_LINE} characters; is it a CSV file?"
                     )
-                if line.strip():
+                if line.strip(", \t\r\n"):
                     yield [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True))]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no text in UTF-8; expected a CSV file") from error
@@ -95,18 +95,7 @@ def read_openface(
     names, rows = _openface(path)
     if fps is not None and not 0 < fps <= MAX_FPS:
         raise InputError(f"fps is {fps}; expected more than 0, up to {MAX_FPS:g}")
-    seen = _counted(rows, min_confidence)
-    ids = sorted({r.face for r in rows})
-    if face is not None and face not in ids:
-        raise InputError(f"{path} has no face {face}; it has {', '.join(map(str, ids))}")
-    if not seen or (face is not None and not seen[face]):
-        who = f"face {face} was" if face is not None else "a face was"
-        best = max((r.confidence for r in rows if face in (None, r.face)), default=0.0)
-        raise InputError(
-            f"{path} has no frame in which {who} seen with a confidence of {min_confidence:g} or more "
-            f"(best {max(best, 0):g}); lower it, or track the video again"
-        )
-    face = seen.most_common(1)[0][0] if face is None else face
+    face = _chosen(path, rows, face, min_confidence)
     first, last = min(r.frame for r in rows), max(r.frame for r in rows)
     if last - first >= MAX_STEPS:
         raise InputError(f"{path} covers {last - first + 1} frames; expected at most {MAX_STEPS}")
@@ -124,6 +113,22 @@ def read_openface(
     if fps is None:
         filled, fps = _even(filled, times, 6e-4, path)
     return Signal(torch.from_numpy(filled).float(), names, fps, True)
+
+
+def _chosen(path: Path, rows: Sequence[_Row], face: int | None, min_confidence: float) -> int:
+    """The ``face_id`` asked for, or the one seen most; ``InputError`` if it is never seen well enough."""
+    seen = _counted(rows, min_confidence)
+    ids = sorted({r.face for r in rows})
+    if face is not None and face not in ids:
+        raise InputError(f"{path} has no face {face}; it has {', '.join(map(str, ids))}")
+    if not seen or (face is not None and not seen[face]):
+        who = f"face {face} was" if face is not None else "a face was"
+        best = max((r.confidence for r in rows if face in (None, r.face)), default=0.0)
+        raise InputError(
+            f"{path} has no frame in which {who} seen with a confidence of {min_confidence:g} or more "
+            f"(best {max(best, 0):g}); lower it, or track the video again"
+        )
+    return seen.most_common(1)[0][0] if face is None else face
 
 
 def _counted(rows: Sequence[_Row], min_confidence: float) -> Counter[int]:
@@ -175,7 +180,7 @@ def _ordinal(rows: Sequence[_Row], time: float) -> int:
 
 def _number(text: str, path: Path, row: int, column: str) -> float:
     try:
-        return float(text)
+        return float(text or "nan")
     except ValueError as error:
         raise InputError(f"{path}, row {row}: {column} is {text[:40]!r}; expected a number") from error
 
@@ -254,7 +259,7 @@ def read_csv(path: str | Path) -> Signal:
             raise InputError(f"{path} has more than {MAX_STEPS} rows")
         row = [_number(c, path, number, n) for c, n in zip(cells, header, strict=True)]
         if not all(map(math.isfinite, row)):
-            raise InputError(f"{path}, row {number} has NaN or infinity; expected numbers")
+            raise InputError(f"{path}, row {number} has empty cells, NaN or infinity; expected numbers")
         rows.append(row)
     if not rows:
         raise InputError(f"{path} has a header but no rows")

@@ -66,7 +66,7 @@ def test_confidence_can_be_chosen(clip: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [lambda s: s.replace(", ", ","), lambda s: "\ufeff" + s, lambda s: s + "\n\n"]
+    "change", [lambda s: s.replace(", ", ","), lambda s: "\ufeff" + s, lambda s: s + "\n\n,,,\n"]
 )
 def test_spaces_marks_and_blank_lines_do_not_matter(clip: Path, change) -> None:
     before = read_openface(clip)
@@ -184,6 +184,13 @@ def test_what_is_no_text(tmp_path: Path) -> None:
         read_csv(tmp_path)
 
 
+def test_empty_cells_are_gaps(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "1,1", "2,", "3,3", head="frame,AU12_r")
+    assert read_openface(path).values.flatten().tolist() == pytest.approx([0.2, 0.4, 0.6])
+    with pytest.raises(InputError, match="row 2 has empty cells"):
+        read_csv(write(path, "0,", head="step,AU12"))
+
+
 def test_rows_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atw_nodes.signal_csv.MAX_ROWS", 3)
     with pytest.raises(InputError, match="more than 3 rows"):
@@ -243,7 +250,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
         ("time,AU12\n", "a header but no rows"),
         ("time,AU12\n0\n", "row 2 has 1 cells"),
         ("time,AU12\n0,x\n", "row 2: AU12 is 'x'"),
-        ("time,AU12\n0,inf\n", "row 2 has NaN or infinity"),
+        ("time,AU12\n0,inf\n", "row 2 has empty cells, NaN or infinity"),
         ("time,AU12\n1,0\n0,0\n", "times do not grow"),
         ("time,AU12\n0,0\n1,0\n1.001,0\n9e9,0\n", "expected at most 108000|times say"),
     ],
