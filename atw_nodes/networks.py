@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .types import Generated, InputError, ShapeError, check_shape
-from .warp import backward_warp
+from .pyramid import downsample, upsample
+from .warp import backward_warp, inverted
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class GeneratorConfig:
 
     signal: length of the driving signal. size: side of the low-resolution image. width: channels of the first
     layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it
-    beside the image (paper). max_displacement: bound of the motion, in fractions of the frame (the paper's
+    beside the image (paper), "basis" predicts where one unit of each entry would move the photo, once for all
+    signals: their weighted sum, inverted, is the motion. field_scale ("basis" alone): how many times finer than
+    the small image the motion is made. max_displacement: bound of the motion, in fractions of the frame (the paper's
     factor on tanh). zero: signal length over which motion and refinement fade in; 0 switches the fade off
     (paper, a = 1). refine_source: the Refinement network also sees the photo, the motion and the signal, not
     O^w alone (paper).
@@ -30,10 +33,11 @@ class GeneratorConfig:
     width: int = 32
     motion_blocks: int = 6
     refine_blocks: int = 4
-    conditioning: Literal["film", "concat"] = "film"
+    conditioning: Literal["film", "concat", "basis"] = "film"
     max_displacement: float = 0.125
     zero: float = 0.5
     refine_source: bool = True
+    field_scale: int = 1
 
     def __post_init__(self) -> None:
         if self.signal < 1 or self.width < 1 or self.size < 8 or self.size % 4:
@@ -41,8 +45,13 @@ class GeneratorConfig:
                 f"generator of signal {self.signal}, width {self.width}, size {self.size} cannot be built; "
                 "expected signal >= 1, width >= 1, and a size that is a multiple of 4, at least 8"
             )
-        if self.conditioning not in ("film", "concat"):
-            raise InputError(f"conditioning {self.conditioning!r} is unknown; expected film or concat")
+        if self.conditioning not in ("film", "concat", "basis"):
+            raise InputError(f"conditioning {self.conditioning!r} is unknown; expected film, concat or basis")
+        if self.field_scale not in (1, 2, 4) or (self.field_scale > 1 and self.conditioning != "basis"):
+            raise InputError(
+                f"field_scale {self.field_scale} with conditioning {self.conditioning}; "
+                "expected 1, or 2 or 4 with basis"
+            )
 
     @classmethod
     def paper(cls, signal: int, **changes: Any) -> GeneratorConfig:  # noqa: ANN401
@@ -116,13 +125,19 @@ class _Residual(nn.Module):
 
 class EncoderDecoder(nn.Module):
     """7x7 convolution, two stride-2 convolutions, residual blocks, two up-samplings, 7x7 convolution (Sec.
-    3.2).
+    3.2); ``last`` is the kernel of the last one.
 
     ``normalised``: instance norm and ReLU (Motion network) or ELU alone (Refinement network).
     """
 
     def __init__(
-        self, inputs: int, outputs: int, blocks: int, config: GeneratorConfig, normalised: bool
+        self,
+        inputs: int,
+        outputs: int,
+        blocks: int,
+        config: GeneratorConfig,
+        normalised: bool,
+        last: int = 7,
     ) -> None:
         super().__init__()
         w = config.width
@@ -147,7 +162,7 @@ class EncoderDecoder(nn.Module):
             + [residual() for _ in range(blocks)]
             + [layer(4 * w, 2 * w, 3, up=True), layer(2 * w, w, 3, up=True)]  # size/4 -> size
         )
-        self.last = nn.Conv2d(w, outputs, 7, padding=3, padding_mode="replicate")
+        self.last = nn.Conv2d(w, outputs, last, padding=last // 2, padding_mode="replicate")
         if not normalised:
             self._keep_variance()
         nn.init.normal_(self.last.weight, 0.0, 1e-2 if normalised else 1e-3)  # start near "nothing moves"
@@ -173,6 +188,12 @@ class EncoderDecoder(nn.Module):
         return self.last(x)
 
 
+def _averaged(field: Tensor, low: Tensor) -> Tensor:
+    """``field`` at the size of ``low``."""
+    size = (low.shape[-2], low.shape[-1])
+    return field if tuple(field.shape[-2:]) == size else downsample(field, size)
+
+
 class Generator(nn.Module):
     """G(I, c): predicts a motion field, warps I to O^w, refines O^w to O^r (paper, Sec. 3.2)."""
 
@@ -181,9 +202,9 @@ class Generator(nn.Module):
         self.config = config
         n = config.signal
         seen = 3 + (5 + n if config.refine_source else 0)  # O^w [+ I, motion, signal]
-        self.motion = EncoderDecoder(
-            3 + (n if config.conditioning == "concat" else 0), 2, config.motion_blocks, config, True
-        )
+        tiled = n if config.conditioning == "concat" else 0
+        fields, last = (n, 3) if config.conditioning == "basis" else (1, 7)
+        self.motion = EncoderDecoder(3 + tiled, 2 * fields, config.motion_blocks, config, True, last)
         self.refine = EncoderDecoder(seen, 3, config.refine_blocks, config, False)
 
     def strength(self, signal: Tensor) -> Tensor:
@@ -208,13 +229,34 @@ class Generator(nn.Module):
                 f"signal has shape {list(signal.shape)}, expected [{len(low)}, {c.signal}]: one row an image"
             )
 
-    def predict_motion(self, low: Tensor, signal: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Motion field [B,2,S,S] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N].
+    def basis(self, low: Tensor) -> Tensor:
+        """[B,N,2,S,S]: where one unit of each entry of the signal moves every point of ``low`` [B,3,S,S], in
+        fractions of the frame, as a forward field. Only with ``conditioning="basis"``.
+        """
+        raw = self.motion(low * 2 - 1, low).float()
+        return self.config.max_displacement * raw.unflatten(1, (-1, 2))
+
+    def _composed(self, basis: Tensor, signal: Tensor, mask: Tensor | None) -> Tensor:
+        """Backward field [B,2,kS,kS] of the weighted sum of ``basis`` [1 or B,N,2,S,S], bounded as by tanh."""
+        bound, scale = self.config.max_displacement, self.config.field_scale
+        forward = torch.einsum("bn,bnchw->bchw", signal.float(), basis.expand(len(signal), -1, -1, -1, -1))
+        forward = bound * torch.tanh(forward / bound)
+        if mask is not None:
+            forward = forward * mask
+        size = scale * self.config.size
+        return inverted(upsample(forward, (size, size)) if scale > 1 else forward)
+
+    def predict_motion(
+        self, low: Tensor, signal: Tensor, mask: Tensor | None = None, basis: Tensor | None = None
+    ) -> Tensor:
+        """Motion field [B,2,kS,kS] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N]; k is ``field_scale``.
 
         mask: [S,S] or [B,1,S,S], the frame's feather; it multiplies the field, so all that follows sees one
-        field.
+        field. basis: of ``low`` (or of the one image that ``low`` repeats), if it was made before.
         """
         self._check(low, signal)
+        if self.config.conditioning == "basis":
+            return self._composed(self.basis(low) if basis is None else basis, signal, mask)
         x = low * 2 - 1
         if self.config.conditioning == "concat":
             x = torch.cat([x, signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])], 1)
@@ -226,9 +268,10 @@ class Generator(nn.Module):
         """(coarse O^w, refined O^r), each [B,3,S,S], of ``low`` under a given ``field``, as by an
         interpolated motion.
 
-        ``signal`` is the signal this frame carries (weight times the full signal).
+        ``signal`` is the signal this frame carries (weight times the full signal). A finer field is averaged.
         """
         self._check(low, signal)
+        field = _averaged(field, low)
         coarse = backward_warp(low, field)
         return coarse, self.repaint(coarse, low, signal, field)
 
@@ -247,7 +290,7 @@ class Generator(nn.Module):
         """``low`` [B,3,S,S] in [0,1], ``signal`` [B,N]. ``refine`` off: refined is coarse."""
         field = self.predict_motion(low, signal, mask)
         if not refine:
-            coarse = backward_warp(low, field)
+            coarse = backward_warp(low, _averaged(field, low))
             return Generated(field, coarse, coarse)
         return Generated(field, *self.refine_warped(low, signal, field))
 

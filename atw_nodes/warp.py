@@ -53,6 +53,47 @@ def backward_warp(source: Tensor, field: Tensor) -> Tensor:
     return sample(source, points.to(source.dtype))
 
 
+def inverted(forward: Tensor, steps: int = 12) -> Tensor:
+    """The backward field of a forward one, same size: d with d(p) = -D(p + d(p)).
+
+    forward: [B,2,h,w], D(q) is where the source's point q goes, less q, in fractions. Differentiable. Plain
+    iteration neither closes a lid, which squeezes an eye to almost nothing, nor opens lips, between which D has
+    a step: this is Newton's method, and between two points whose errors oppose each other a search. Where D
+    folds, the result is one of the points that meet. D = 0 gives exactly 0.
+    """
+    check_shape(forward, "B2hw", "forward motion field")
+    h, w = forward.shape[-2:]
+    at = identity_points(h, w, like=forward).movedim(-1, 1)
+    both = torch.cat([forward, _slope(forward, -1) * w, _slope(forward, -2) * h], 1)
+    most = forward.detach().abs().amax((1, 2, 3), keepdim=True)  # d is a value of -D
+    back = other = last = torch.zeros_like(forward)
+    off_other = off_last = torch.zeros_like(forward)
+    for _ in range(steps):
+        d, a, c, b, e = sample(both, (at + back).movedim(1, -1)).split((2, 1, 1, 1, 1), 1)
+        off = back + d  # what is left; the matrix is [[1 + a, b], [c, 1 + e]]
+        a, e = 1 + a, 1 + e
+        det = (a * e - b * c).clamp_min(0.08)
+        step = torch.cat([e * off[:, :1] - b * off[:, 1:], a * off[:, 1:] - c * off[:, :1]], 1) / det
+        crossed = (off * off_last).sum(1, keepdim=True) < 0
+        other, off_other = torch.where(crossed, last, other), torch.where(crossed, off_last, off_other)
+        last, off_last = back, off
+        length, opposed = _length(off), _length(off_other)
+        between = (off * off_other).sum(1, keepdim=True) < 0
+        far = _length(step) > 0.45 * _length(other - back)
+        share = (length / (length + opposed + 1e-12)).clamp(0.1, 0.9)
+        back = torch.where(between & far, back + share * (other - back), back - step).clamp(-most, most)
+    return back
+
+
+def _length(x: Tensor) -> Tensor:
+    return x.detach().norm(dim=1, keepdim=True)
+
+
+def _slope(x: Tensor, dim: int) -> Tensor:
+    """Central differences a cell along ``dim``, one-sided at the ends."""
+    return torch.gradient(x, dim=dim)[0]
+
+
 def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tensor:
     """The frame's soft mask at canonical ``points`` [...,2]: 1 inside, 0 at the edge and beyond, smooth
     between.

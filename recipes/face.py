@@ -48,7 +48,9 @@ LINES[list(puppet.UPPER_LIP + puppet.LOWER_LIP)] = 2.0
 def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
     """Penalty-reduced focal loss of the score (Zhou et al. 2019, Eq. 1), L1 of the eyes where a face is."""
     image, heat, eyes, counts = scenes.finder(n)
-    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):  # the network alone: positions need all their digits
+    with torch.autocast(
+        "cpu", torch.bfloat16, enabled=BF16
+    ):  # the network alone: positions need all their digits
         maps = network.finder(image.contiguous(memory_format=torch.channels_last)).float()
     p = torch.sigmoid(maps[:, 0]).clamp(1e-4, 1 - 1e-4)
     found = -((1 - p) ** 2 * p.log()) * (heat > 0.999)
@@ -90,7 +92,11 @@ def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
 
 def train(data: Path, run: Path, part: str, steps: int) -> None:
     torch.manual_seed(0)
-    scenes = Scenes(read_faces(data, 171, exclude=HELD_OUT), seed=0 if part == "finder" else 1)
+    scenes = Scenes(
+        read_faces(data, 171, exclude=HELD_OUT),
+        seed=0 if part == "finder" else 1,
+        fields=run / "fields.safetensors",
+    )
     network = FaceNetwork(CONFIG).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if part == "reader":
         inside = (scenes.actors.marks.mean(0) - 0.5) * 1.5 + 0.5 - torch.tensor(MIDDLE)

@@ -12,20 +12,20 @@ import numpy as np
 import puppet
 import torch
 import torch.nn.functional as F
+from dense import unit_fields
 from PIL import Image
 from torch import Tensor
 
 from atw_nodes.data import Faces, glasses
 from atw_nodes.face_network import EYES, REACH, STRIDE
 from atw_nodes.frames import EYE_X, EYE_Y
-from atw_nodes.signals import EYE_CORNERS, INNER_LIP_RING, UNIT_DISPLACEMENT, unit_change
-from atw_nodes.warp import identity_points, sample
+from atw_nodes.signals import EYE_CORNERS, INNER_LIP_RING
+from atw_nodes.warp import identity_points, inverted, sample
 
 SIZE = 128  # side of what the reader sees
 VIEW, MIDDLE = 0.78, (0.5, 0.585)  # of the head-shot frame: brow to chin, and room to be off
 CANVAS = 160  # side of the images that the finder learns from
-POOL, RENEWED = 3000, 4  # faces with expressions that the reader's batches draw from; new ones a batch
-MEASURED = tuple(UNIT_DISPLACEMENT)
+POOL, RENEWED = 1600, 4  # faces with expressions that the reader's batches draw from; new ones a batch
 AU25 = puppet.UNITS.index("AU25")
 PICTURES = (
     *("brick", "cell", "chelsea", "coffee", "coins", "color", "grass", "gravel", "horse"),
@@ -101,68 +101,17 @@ def backgrounds(faces: Faces, g: torch.Generator, count: int = 420, side: int = 
     return torch.cat(made)
 
 
-def _spread(at: np.ndarray, values: np.ndarray, side: int) -> np.ndarray:
-    """Thin-plate spline through ``values`` [L,C] at ``at`` [L,2] on a grid of the unit square: [C,side,side].
-
-    A ring outside the square is held still.
-    """
-    ring = np.stack(np.meshgrid(np.linspace(-0.1, 1.1, 7), np.linspace(-0.1, 1.1, 7)), -1).reshape(-1, 2)
-    ring = ring[np.abs(ring - 0.5).max(1) > 0.55]
-    at, values = np.concatenate([at, ring]), np.concatenate([values, np.zeros((len(ring), values.shape[1]))])
-
-    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        squared = ((a[:, None] - b[None]) ** 2).sum(-1)
-        return squared * np.log(squared + 1e-12)
-
-    n = len(at)
-    system = np.zeros((n + 3, n + 3))
-    system[:n, :n] = kernel(at, at) + 1e-5 * np.eye(n)
-    system[:n, n:] = np.concatenate([np.ones((n, 1)), at], 1)
-    system[n:, :n] = system[:n, n:].T
-    weights = np.linalg.solve(system, np.concatenate([values, np.zeros((3, values.shape[1]))]))
-    grid = identity_points(side, side)[0].reshape(-1, 2).numpy().astype(np.float64)
-    basis = np.concatenate([kernel(grid, at), np.ones((len(grid), 1)), grid], 1)
-    return (basis @ weights).T.reshape(-1, side, side)
-
-
-def _base_units(faces: Faces) -> np.ndarray:
-    """[N,17] units as shown: 0 for a neutral face; for a smile what was measured against the neutral photo,
-    and the puppet's best fit for units that have no measure of their own.
-    """
-    base = np.zeros((len(faces.rows), len(puppet.UNITS)))
-    free = [i for i, u in enumerate(puppet.UNITS) if u in ("AU06", "AU07", "AU26")]
-    for neutral, smiling in faces.pairs():
-        start, end = faces.landmarks[neutral].numpy(), faces.landmarks[smiling].numpy()
-        for name, value in zip(MEASURED, unit_change(start, end, MEASURED), strict=True):
-            base[smiling, puppet.UNITS.index(name)] = value
-        fields = puppet.basis(start)
-        pose = np.concatenate(
-            [start - start.mean(0), np.ones_like(start)], 1
-        )  # an affine change is the head's
-        moved = (end - start) - np.tensordot(np.maximum(base[smiling], 0), fields, 1)
-        columns = np.concatenate([fields[free].reshape(len(free), -1).T, np.kron(pose, np.eye(2))], 1)
-        fit = np.linalg.lstsq(columns, moved.reshape(-1), rcond=None)[0]
-        base[smiling, free] = np.clip(fit[: len(free)], 0, 1)
-    return np.clip(base, 0, 1.5)
-
-
 class Actors:
     """Every training face with what it needs to take on any expression of the puppet."""
 
-    GRID = 128
-
-    def __init__(self, faces: Faces) -> None:
+    def __init__(self, faces: Faces, fields: Path) -> None:
         self.faces = faces
         self.marks = faces.landmarks.float()  # fractions of the crop
-        self.base = torch.from_numpy(_base_units(faces)).float()
-        moves = [puppet.basis(p.numpy()) for p in faces.landmarks]
-        self.moves = torch.from_numpy(np.stack(moves)).float()  # [N,17,478,2]
-        fields = [
-            _spread(p.numpy(), m.transpose(1, 0, 2).reshape(478, -1), self.GRID)
-            for p, m in zip(faces.landmarks, moves, strict=True)
-        ]
-        shape = (len(fields), len(puppet.UNITS), 2, self.GRID, self.GRID)
-        self.fields = torch.from_numpy(np.stack(fields)).reshape(shape).half()
+        made = unit_fields(faces, fields)
+        self.fields, self.moves = made["fields"], made["moves"]  # [N,17,2,G,G], [N,17,478,2]
+        smiles = torch.tensor([r["expression"] == "smiling" for r in faces.rows])
+        undone = made["units"].neg().clamp(0, 1.5)  # what it takes to undo a smile is what it shows
+        self.base = torch.where(smiles[:, None], undone, torch.zeros_like(undone))
         self.levels = [(faces.images, faces.mattes)]
         for _ in range(2):
             self.levels.append(tuple(F.avg_pool2d(x, 2) for x in self.levels[-1]))  # type: ignore[arg-type]
@@ -180,21 +129,9 @@ class Actors:
 
     def act(self, rows: Tensor, amount: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(landmarks [n,478,2], units as shown [n,17], way back [n,2,G,G]) in fractions of the crop."""
-        old = self.marks[rows]
-        new = old + torch.einsum("nu,nulc->nlc", amount, self.moves[rows])
-        units = self.base[rows] + amount
-        for name in MEASURED:  # measured, so that what other units do to the lips counts
-            i = puppet.UNITS.index(name)
-            change = [
-                float(unit_change(a, b, (name,))[0]) for a, b in zip(old.numpy(), new.numpy(), strict=True)
-            ]
-            units[:, i] = self.base[rows, i] + torch.tensor(change)
+        new = self.marks[rows] + torch.einsum("nu,nulc->nlc", amount, self.moves[rows])
         ahead = torch.einsum("nu,nucij->ncij", amount, self.fields[rows].float())
-        back = torch.zeros_like(ahead)
-        at = identity_points(self.GRID, self.GRID)
-        for _ in range(12):  # damped: a lid that closes leaves hardly anything to converge on
-            back = torch.lerp(back, -sample(ahead, at + back.movedim(1, -1)), 0.6)
-        return new, units.clamp(0, 1.5), back
+        return new, (self.base[rows] + amount).clamp(0, 1.5), inverted(ahead, 8)
 
     def cut(self, rows: Tensor, points: Tensor, back: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """(image, matte) at ``points`` [n,h,w,2] of the crops, expression applied. Beyond the crop its edge
@@ -290,9 +227,9 @@ class Played(NamedTuple):
 class Scenes:
     """Batches for both parts."""
 
-    def __init__(self, faces: Faces, seed: int) -> None:
+    def __init__(self, faces: Faces, seed: int, fields: Path) -> None:
         self.random = torch.Generator().manual_seed(seed)
-        self.actors = Actors(faces)
+        self.actors = Actors(faces, fields)
         self.pool: Played | None = None
         self.turn = 0
         self.grounds = backgrounds(faces, self.random)

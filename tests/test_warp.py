@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from atw_nodes.types import ShapeError
-from atw_nodes.warp import backward_warp, feather_mask, identity_points, sample
+from atw_nodes.warp import backward_warp, feather_mask, identity_points, inverted, sample
 
 
 def test_zero_motion_is_the_image() -> None:
@@ -64,3 +64,31 @@ def test_feather_table_ends_in_zeros_so_motion_ends_without_a_step() -> None:
 
 def test_no_feather_is_one_everywhere() -> None:
     assert bool((feather_mask(identity_points(16, 16)[0] * 3 - 1, 0.0) == 1).all())
+
+
+def test_inverted_is_the_way_back() -> None:
+    """A smooth forward field and its inverse cancel: src(p + d(p)) puts every point where D said it goes."""
+    u = identity_points(64, 64).double()[0]
+    x, y = u[..., 0], u[..., 1]
+    forward = torch.stack([0.03 * torch.sin(6 * y), 0.05 * torch.cos(5 * x) * torch.sin(3 * y)])[None]
+    back = inverted(forward)
+    at = u + back[0].movedim(0, -1)
+    rest = back + sample(forward, at[None])
+    assert float(rest.abs().max()) < 1e-6
+    assert bool((inverted(torch.zeros(2, 2, 16, 16)) == 0).all())
+
+
+def test_inverted_parts_lips_and_closes_lids() -> None:
+    """What plain iteration cannot do: a step that opens by 8 cells, and a band of 8 that closes to a tenth."""
+    y = (torch.arange(64) + 0.5)[:, None].expand(64, 64)
+    opened = torch.zeros(1, 2, 64, 64)
+    opened[0, 1] = torch.where(y > 32, 8.0, 0.0) * torch.clamp((64 - y) / 16, 0, 1) / 64
+    source = (inverted(opened)[0, 1] * 64 + y)[:, 32]  # which row each row shows
+    assert float((source[:31] - y[:31, 32]).abs().max()) < 0.1  # above the step nothing moved
+    assert float((source[33:39] - 32).abs().max()) < 1.1  # the opening shows the line between
+    assert abs(float(source[44]) - (44.5 - 8)) < 0.1  # below, everything came down by 8
+    closed = torch.zeros(1, 2, 64, 64)
+    closed[0, 1] = 7.2 / 64 * torch.where(y < 28, ((y - 12) / 16).clamp(0, 1), ((36 - y) / 8).clamp(0, 1))
+    shown = (inverted(closed)[0, 1] * 64 + y)[:, 32]
+    assert int(((shown > 29) & (shown < 35)).sum()) <= 2  # of eight rows of eye
+    assert bool((shown.diff() > -0.05).all())  # nothing turned over

@@ -1,0 +1,191 @@
+"""Training data of ``au.py``: what each action unit does to every point of a face; mouths to be painted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from dense import unit_fields
+from puppet import UNITS
+from torch import Tensor
+
+from atw_nodes.data import Augment, Faces, _around, _Colour, _Crop, _gap_mask, _scene, glasses
+from atw_nodes.losses import Batch
+from atw_nodes.signals import INNER_LIP_RING
+from atw_nodes.warp import identity_points, inverted, sample
+
+BOUND = 0.125
+OPENERS = ("AU10", "AU25", "AU26")
+
+
+class Cast:
+    """(image, fields of all units in the frame) of random faces, augmented."""
+
+    def __init__(self, faces: Faces, path: Path) -> None:
+        self.faces, self.made = faces, unit_fields(faces, path)
+        soft = faces.mattes
+        for _ in range(2):
+            soft = F.avg_pool2d(F.pad(soft, (4, 4, 4, 4), mode="replicate"), 9, 1)
+        self.near = (2 * soft).clamp(0, 1)  # the person and a little around
+
+    def _view(self, rows: Tensor, crop: _Crop, g: torch.Generator, a: Augment) -> tuple[Tensor, Tensor]:
+        """(image [n,3,S,S], landmarks [n,478,2]) with another background, light and glasses."""
+        faces, n, size = self.faces, len(rows), crop.points.shape[1]
+        image, matte = crop.cut(torch.cat([faces.images[rows], faces.mattes[rows]], 1)).split((3, 1), 1)
+        marks = crop.place(faces.landmarks[rows])
+        swap = (torch.rand(n, 1, 1, 1, generator=g) < a.scene).float()
+        image = torch.lerp(image, image * matte + _scene(n, size, g) * (1 - matte), swap)
+        rings, tint = glasses(image, marks, a.glasses, g), torch.rand(n, 3, 1, 1, generator=g) * 0.4
+        return torch.lerp(image, tint.expand_as(image), rings), marks
+
+    def batch(self, n: int, g: torch.Generator, size: int = 128) -> tuple[Tensor, Tensor]:
+        """(images [n,3,S,S], fields [n,17,2,S,S] in fractions of the frame)."""
+        a = Augment(bend=0.012)
+        rows = torch.randint(len(self.faces.rows), (n,), generator=g)
+        crop = _Crop(n, size, a, g)
+        image, _ = self._view(rows, crop, g, a)
+        image = _Colour(n, size, a.colour, g)(image)
+        fields = self.made["fields"][rows].float().flatten(1, 2)
+        fields = sample(fields, crop.points) * crop.cut(self.near[rows])
+        return image, turned(fields.unflatten(1, (-1, 2)), crop)
+
+
+def turned(fields: Tensor, crop: _Crop) -> Tensor:
+    """Displacements [n,u,2,S,S] in fractions of the data's crop -> of the frame that ``crop`` cuts from it."""
+    p, size = crop.points, crop.points.shape[1]
+    by_x, by_y = (torch.gradient(p, dim=d)[0] * size for d in (2, 1))  # of (x, y)
+    a, c = by_x[..., 0][:, None], by_x[..., 1][:, None]
+    b, d = by_y[..., 0][:, None], by_y[..., 1][:, None]
+    x, y = fields[:, :, 0], fields[:, :, 1]
+    det = a * d - b * c
+    return torch.stack([(d * x - b * y) / det, (a * y - c * x) / det], 2)
+
+
+def painted(image: Tensor, marks: Tensor, opening: Tensor, gap: Tensor, dark: Tensor) -> Tensor:
+    """Mouths [n,3,S,S] with an inside where ``gap`` [n,1,S,S] is 1: dark, with the upper teeth.
+
+    marks: landmarks [n,478,2] as they are now; opening [n]: of the inner lips in eye distances; dark [n]: how
+    bright the skin is, which the teeth follow. One look for all, so that a network can learn it.
+    """
+    n, size = len(image), image.shape[-1]
+    u = identity_points(size, size)
+    ring = marks[:, list(INNER_LIP_RING)]
+    left, right = ring[:, 0], ring[:, len(INNER_LIP_RING) // 2]
+    across = right - left
+    width = across.norm(dim=-1).clamp_min(1e-4)
+    ex = across / width[:, None]
+    ey = torch.stack([-ex[:, 1], ex[:, 0]], -1)
+    off = u - ((left + right) / 2)[:, None, None]
+    x = (off * ex[:, None, None]).sum(-1) / width[:, None, None] * 2  # -1..1 between the corners
+    top = ((marks[:, 13] - (left + right) / 2) * ey).sum(-1)
+    low = ((marks[:, 14] - (left + right) / 2) * ey).sum(-1)
+    y = ((off * ey[:, None, None]).sum(-1) - top[:, None, None]) / (low - top).clamp_min(1e-4)[:, None, None]
+    bow = 0.25 * x.square()  # teeth and tongue curve with the jaw
+    teeth_end = (0.30 / (opening / 0.12).clamp(0.6, 3)).clamp(0.1, 0.5)[:, None, None]
+    edge = (low - top).clamp_min(1e-3)[:, None, None] * size
+    teeth = (((teeth_end - bow - y) * edge) + 0.5).clamp(0, 1) * ((0.78 - x.abs()) * 8).clamp(0, 1)
+    shade = (1 - 0.45 * x.square()).clamp(0.3, 1) * (0.72 + 0.28 * (y / 0.25).clamp(0, 1))
+    tongue = ((y - 0.62 - bow) * 3).clamp(0, 1) * (1 - x.square()).clamp(0, 1)
+    black = torch.tensor([0.16, 0.06, 0.06]).view(1, 3, 1, 1)
+    inside = black + tongue[:, None] * torch.tensor([0.34, 0.12, 0.13]).view(1, 3, 1, 1)
+    white = torch.tensor([0.90, 0.86, 0.80]).view(1, 3, 1, 1) * shade[:, None]
+    colour = torch.lerp(inside.expand(n, -1, size, size), white.expand(n, -1, size, size), teeth[:, None])
+    light = (0.35 + 0.75 * dark).clamp(0.4, 1.05)[:, None, None, None]
+    return torch.lerp(image, colour * light, gap)
+
+
+class MouthCast(Cast):
+    """(batch, motion, corners of squares) for the Refinement network: real smiles and their undoing, mouths
+    that the puppet opened, and faces that it only moved.
+    """
+
+    def batch(  # type: ignore[override]
+        self, n: int, g: torch.Generator, size: int = 128, side: int = 64
+    ) -> tuple[Batch, Tensor, Tensor]:
+        a = Augment(bend=0.012, glasses=0.0)
+        faces, made = self.faces, self.made
+        paired_rows = torch.nonzero(made["units"].abs().sum(1) > 0).flatten()
+        real = torch.rand(n, generator=g) < 0.45
+        rows = torch.randint(len(faces.rows), (n,), generator=g)
+        some = paired_rows[torch.randint(len(paired_rows), (n,), generator=g)]
+        rows = torch.where(real, some, rows)
+        closed = torch.tensor([faces.rows[int(r)]["expression"] != "smiling" for r in rows])
+        signal = torch.where(real[:, None], made["units"][rows], self._acted(n, closed, g))
+        other = self._partners()[rows]
+        crop = _Crop(n, size, a, g)
+        fields = made["fields"][rows].float()
+        forward = torch.einsum("nu,nuchw->nchw", signal, fields)
+        forward = torch.where(real[:, None, None, None], forward + made["rest"][rows].float(), forward)
+        forward = sample(forward, crop.points) * crop.cut(self.near[rows])
+        forward = turned(forward[:, None], crop)[:, 0]
+        field = inverted(BOUND * torch.tanh(forward / BOUND))
+        start = faces.landmarks[rows].float()
+        end = start + torch.einsum("nu,nulc->nlc", signal, made["moves"][rows])
+        end = torch.where(real[:, None, None], faces.landmarks[other].float(), end)
+        old, new = crop.place(start), crop.place(end)
+        colour, scene = _Colour(n, size, a.colour, g), _scene(n, size, g)
+        swap = (torch.rand(n, 1, 1, 1, generator=g) < a.scene).float()
+
+        def seen(index: Tensor) -> tuple[Tensor, Tensor]:
+            image, matte = crop.cut(torch.cat([faces.images[index], faces.mattes[index]], 1)).split((3, 1), 1)
+            return torch.lerp(image, image * matte + scene * (1 - matte), swap), matte
+
+        (source, matte), (after, matte_after) = seen(rows), seen(other)
+        moved = sample(source, identity_points(size, size) + field.movedim(1, -1))
+        opening = (new[:, 14] - new[:, 13]).norm(dim=-1) - (old[:, 14] - old[:, 13]).norm(dim=-1)
+        apart = (old[:, [33, 133]].mean(1) - old[:, [362, 263]].mean(1)).norm(dim=-1)
+        opening = opening / apart
+        opens = (opening > 0.02) & closed & ~real
+        gaps = torch.from_numpy(np.stack([_gap_mask(p.numpy(), size) for p in new]))[:, None]
+        skin = self._skin(source, old)
+        target = painted(moved, new, opening, gaps * opens[:, None, None, None], skin)
+        target = torch.where(real[:, None, None, None], after, target)
+        keep = (real | opens).float()
+        mask = torch.ones_like(matte)
+        batch = Batch(
+            source=colour(source),
+            target=colour(target),
+            signal=signal,
+            source_landmarks=old,
+            target_landmarks=new,
+            landmark_weight=torch.ones(n, old.shape[1]),
+            person=torch.maximum(matte, matte_after),
+            focus=_around(new, size),
+            gap=gaps * keep[:, None, None, None],
+            paired=keep,
+            mask=mask,
+        )
+        middle = (new[:, 61] + new[:, 291]) / 2 * size
+        near = middle + (torch.rand(n, 2, generator=g) - 0.5) * side * 0.4
+        away = torch.rand(n, 1, generator=g) < 0.15
+        wild = torch.rand(n, 2, generator=g) * size
+        corner = (torch.where(away, wild, near) - side / 2).round().clamp(0, size - side).long()
+        return batch, field, corner
+
+    def _partners(self) -> Tensor:
+        """[N]: the other photo of the same person, or the photo itself."""
+        if not hasattr(self, "_other"):
+            self._other = torch.arange(len(self.faces.rows))
+            for a, b in self.faces.pairs():
+                self._other[a], self._other[b] = b, a
+        return self._other
+
+    def _acted(self, n: int, closed: Tensor, g: torch.Generator) -> Tensor:
+        """[n,17] sparse random units; closed mouths are mostly opened."""
+        count = torch.randint(0, 4, (n, 1), generator=g)
+        rank = torch.rand(n, len(UNITS), generator=g).argsort(1).argsort(1)
+        amount = torch.rand(n, len(UNITS), generator=g) * 1.1 * (rank < count)
+        opened = (torch.rand(n, generator=g) < 0.85) & closed
+        for name, most, chance in (("AU25", 1.2, 0.7), ("AU26", 1.0, 0.6)):
+            some = (torch.rand(n, generator=g) < chance) & opened
+            value = torch.rand(n, generator=g) * most
+            amount[:, UNITS.index(name)] = torch.where(some, value, amount[:, UNITS.index(name)] * closed)
+        return amount
+
+    @staticmethod
+    def _skin(image: Tensor, marks: Tensor) -> Tensor:
+        """[n] brightness of the cheeks and nose."""
+        at = marks[:, [50, 280, 4, 205, 425]][:, :, None]
+        return sample(image, at).mean((1, 2, 3))
