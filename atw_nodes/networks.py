@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .types import Generated, InputError, ShapeError, check_shape
 from .pyramid import downsample, upsample
+from .types import Generated, InputError, ShapeError, check_shape
 from .warp import backward_warp, inverted
 
 
@@ -21,11 +21,11 @@ class GeneratorConfig:
     signal: length of the driving signal. size: side of the low-resolution image. width: channels of the first
     layer. conditioning: "film" feeds the signal into each normalisation's scale and shift, "concat" tiles it
     beside the image (paper), "basis" predicts where one unit of each entry would move the photo, once for all
-    signals: their weighted sum, inverted, is the motion. field_scale ("basis" alone): how many times finer than
-    the small image the motion is made. max_displacement: bound of the motion, in fractions of the frame (the paper's
-    factor on tanh). zero: signal length over which motion and refinement fade in; 0 switches the fade off
-    (paper, a = 1). refine_source: the Refinement network also sees the photo, the motion and the signal, not
-    O^w alone (paper).
+    signals: their weighted sum, inverted, is the motion. field_scale ("basis" alone): how many times finer
+    than the small image the motion is made. max_displacement: bound of the motion, in fractions of the frame
+    (the paper's factor on tanh). zero: signal length over which motion and refinement fade in; 0 switches
+    the fade off (paper, a = 1). refine_source: the Refinement network also sees the photo, the motion and
+    the signal, not O^w alone (paper).
     """
 
     signal: int
@@ -237,7 +237,8 @@ class Generator(nn.Module):
         return self.config.max_displacement * raw.unflatten(1, (-1, 2))
 
     def _composed(self, basis: Tensor, signal: Tensor, mask: Tensor | None) -> Tensor:
-        """Backward field [B,2,kS,kS] of the weighted sum of ``basis`` [1 or B,N,2,S,S], bounded as by tanh."""
+        """Backward field [B,2,kS,kS] of the weighted sum of ``basis`` [1 or B,N,2,S,S], bounded as by
+        tanh."""
         bound, scale = self.config.max_displacement, self.config.field_scale
         forward = torch.einsum("bn,bnchw->bchw", signal.float(), basis.expand(len(signal), -1, -1, -1, -1))
         forward = bound * torch.tanh(forward / bound)
@@ -249,7 +250,8 @@ class Generator(nn.Module):
     def predict_motion(
         self, low: Tensor, signal: Tensor, mask: Tensor | None = None, basis: Tensor | None = None
     ) -> Tensor:
-        """Motion field [B,2,kS,kS] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N]; k is ``field_scale``.
+        """Motion field [B,2,kS,kS] of ``low`` [B,3,S,S] in [0,1] under ``signal`` [B,N]; k is
+        ``field_scale``.
 
         mask: [S,S] or [B,1,S,S], the frame's feather; it multiplies the field, so all that follows sees one
         field. basis: of ``low`` (or of the one image that ``low`` repeats), if it was made before.

@@ -57,9 +57,9 @@ def inverted(forward: Tensor, steps: int = 12) -> Tensor:
     """The backward field of a forward one, same size: d with d(p) = -D(p + d(p)).
 
     forward: [B,2,h,w], D(q) is where the source's point q goes, less q, in fractions. Differentiable. Plain
-    iteration neither closes a lid, which squeezes an eye to almost nothing, nor opens lips, between which D has
-    a step: this is Newton's method, and between two points whose errors oppose each other a search. Where D
-    folds, the result is one of the points that meet. D = 0 gives exactly 0.
+    iteration neither closes a lid, which squeezes an eye to almost nothing, nor opens lips, between which D
+    has a step: this is Newton's method, and between two points whose errors oppose each other a search.
+    Where D folds, the result is one of the points that meet. D = 0 gives exactly 0.
     """
     check_shape(forward, "B2hw", "forward motion field")
     h, w = forward.shape[-2:]

@@ -4,9 +4,9 @@
     python recipes/au.py DATA RUN --part refine [--steps N]     the Refinement network, beside it or after it
     python recipes/au.py DATA RUN --export FILE                 both, averaged, as one checkpoint
 
-DATA: folder with manifest.csv (see README). The Motion network learns the fields of the FACS puppet (``dense.py``)
-from the image alone, all units of a face at once. The Refinement network learns what no warp can bring: real
-smiles, and mouths that the puppet opened, on squares around the mouth.
+DATA: folder with manifest.csv (see README). The Motion network learns the fields of the FACS puppet
+(``dense.py``) from the image alone, all units of a face at once. The Refinement network learns what no warp
+can bring: real smiles, and mouths that the puppet opened, on squares around the mouth.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Cast:
 
 
 def turned(fields: Tensor, crop: _Crop) -> Tensor:
-    """Displacements [n,u,2,S,S] in fractions of the data's crop -> of the frame that ``crop`` cuts from it."""
+    """Displacements [n,u,2,S,S] in fractions of the data's crop -> of the frame cut from it by ``crop``."""
     p, size = crop.points, crop.points.shape[1]
     by_x, by_y = (torch.gradient(p, dim=d)[0] * size for d in (2, 1))  # of (x, y)
     a, c = by_x[..., 0][:, None], by_x[..., 1][:, None]

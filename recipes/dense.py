@@ -1,10 +1,12 @@
 """The FACS puppet (``puppet.py``) on every point of a picture, not on landmarks alone.
 
-Skin moves smoothly: the puppet's pushes hold anywhere. Lids and lips are edges: an upper lid takes the skin above
-it along and ends at the eye; lips part at the line between them, and what lies below moves apart from what lies
-above. Such steps cannot be had by smoothing between landmarks, which tears lips and leaves eyes open.
+Skin moves smoothly: the puppet's pushes hold anywhere. Lids and lips are edges: an upper lid takes the skin
+above it along and ends at the eye; lips part at the line between them, and what lies below moves apart from
+what lies above. Such steps cannot be had by smoothing between landmarks, which tears lips and leaves eyes
+open.
 
-Everything is in face coordinates (``signals.to_face``) and a forward displacement: where a point of the photo goes.
+Everything is in face coordinates (``signals.to_face``) and a forward displacement: where a point of the photo
+goes.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ class Dense:
         return total
 
     def lips(self, up: Array | float, low: Array | float, reach: tuple[float, float] = (0.26, 0.36)) -> Array:
-        """Vertical: the upper lip by ``up`` and the lower by ``low`` at the middle, apart at the line between."""
+        """Vertical: upper lip by ``up``, lower by ``low`` at the middle, apart at the line between."""
         x, y = self.p.T
         profile = np.clip(1 - (np.abs(x - self.mouth[0]) / self.half) ** 2.5, 0, 1)
         du, dl, gap = up * profile, low * profile, self.lower - self.upper
@@ -133,7 +135,7 @@ LEARNT = ("AU12", "AU25")  # of these, what is learnt from them; AU10 and AU06 c
 
 
 def templates(starts: Array, ends: Array, units: Array) -> dict[str, Array]:
-    """{unit: [478,2]} displacement in face coordinates a unit of each of ``SMILE``, by ridge regression of what
+    """{unit: [478,2]} displacement in face coordinates at 1 of each of ``SMILE``, by ridge regression of what
     smiles did: landmarks [P,478,2] before and after, units [P,17] measured.
     """
     moved = np.stack([to_face(b) - to_face(a) for a, b in zip(starts, ends, strict=True)])
@@ -143,8 +145,8 @@ def templates(starts: Array, ends: Array, units: Array) -> dict[str, Array]:
 
 
 class Spread:
-    """Carries values at ``landmarks`` [478,2] to the points of ``dense`` as a local mean (Nadaraya-Watson) that
-    fades away from the mesh and does not look across the lips.
+    """Carries values at ``landmarks`` [478,2] to the points of ``dense`` as a local mean (Nadaraya-Watson)
+    that fades away from the mesh and does not look across the lips.
     """
 
     REACH = 0.045
@@ -241,8 +243,8 @@ def _base_units(faces: Faces) -> np.ndarray:
 def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
     """What every unit does to every face, from ``path`` or made and kept there, in fractions of the crop.
 
-    fields [N,17,2,GRID,GRID], moves [N,17,478,2]: forward displacements at intensity 1. units [N,17]: the change
-    to the same person's other photo, where there is one. rest [N,2,GRID,GRID]: what they leave of it.
+    fields [N,17,2,GRID,GRID], moves [N,17,478,2]: forward displacements at intensity 1. units [N,17]: the
+    change to the same person's other photo, if there is one. rest [N,2,GRID,GRID]: what they leave of it.
     """
     if path.exists():
         return read_tensors(path)[0]

@@ -48,9 +48,7 @@ LINES[list(puppet.UPPER_LIP + puppet.LOWER_LIP)] = 2.0
 def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
     """Penalty-reduced focal loss of the score (Zhou et al. 2019, Eq. 1), L1 of the eyes where a face is."""
     image, heat, eyes, counts = scenes.finder(n)
-    with torch.autocast(
-        "cpu", torch.bfloat16, enabled=BF16
-    ):  # the network alone: positions need all their digits
+    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):  # positions need all their digits
         maps = network.finder(image.contiguous(memory_format=torch.channels_last)).float()
     p = torch.sigmoid(maps[:, 0]).clamp(1e-4, 1 - 1e-4)
     found = -((1 - p) ** 2 * p.log()) * (heat > 0.999)

@@ -53,8 +53,8 @@ def test_width_covers_the_paper_range_of_parameters() -> None:
 @pytest.mark.parametrize("conditioning", ["film", "concat", "basis"])
 @pytest.mark.parametrize("size", [32, 48])
 def test_shapes_and_bound_of_the_motion(conditioning: str, size: int) -> None:
-    config = GeneratorConfig(3, size=size, width=4, conditioning=conditioning, max_displacement=0.1)  # type: ignore[arg-type]
-    net = tiny_generator(config)
+    config = GeneratorConfig(3, size=size, width=4, conditioning=conditioning, max_displacement=0.1)  # type:
+    ignore[arg-type] net = tiny_generator(config)
     net.motion.last.weight *= 100
     out = net(torch.rand(2, 3, size, size), torch.ones(2, 3))
     assert [tuple(x.shape) for x in out] == [(2, 2, size, size), (2, 3, size, size), (2, 3, size, size)]
@@ -141,7 +141,8 @@ def test_mouth_discriminator_maps() -> None:
 
 
 def test_basis_is_one_pass_for_every_signal() -> None:
-    """Half a unit is half the forward field; units add; zero is exactly zero; a basis made before is the same."""
+    """Half a unit is half the forward field; units add; zero is exactly zero; a basis made before is the
+    same."""
     net = tiny_generator(GeneratorConfig(3, size=32, width=4, conditioning="basis", field_scale=2))
     low = torch.rand(1, 3, 32, 32)
     basis = net.basis(low)

@@ -79,7 +79,8 @@ def test_inverted_is_the_way_back() -> None:
 
 
 def test_inverted_parts_lips_and_closes_lids() -> None:
-    """What plain iteration cannot do: a step that opens by 8 cells, and a band of 8 that closes to a tenth."""
+    """What plain iteration cannot do: a step that opens by 8 cells, and a band of 8 that closes to a
+    tenth."""
     y = (torch.arange(64) + 0.5)[:, None].expand(64, 64)
     opened = torch.zeros(1, 2, 64, 64)
     opened[0, 1] = torch.where(y > 32, 8.0, 0.0) * torch.clamp((64 - y) / 16, 0, 1) / 64
