@@ -238,7 +238,8 @@ class Generator(nn.Module):
 
     def _composed(self, basis: Tensor, signal: Tensor, mask: Tensor | None) -> Tensor:
         """Backward field [B,2,kS,kS] of the weighted sum of ``basis`` [1 or B,N,2,S,S], bounded as by
-        tanh."""
+        tanh.
+        """
         bound, scale = self.config.max_displacement, self.config.field_scale
         forward = torch.einsum("bn,bnchw->bchw", signal.float(), basis.expand(len(signal), -1, -1, -1, -1))
         forward = bound * torch.tanh(forward / bound)
@@ -258,7 +259,9 @@ class Generator(nn.Module):
         """
         self._check(low, signal)
         if self.config.conditioning == "basis":
-            return self._composed(self.basis(low) if basis is None else basis, signal, mask)
+            if basis is None:
+                basis = self.basis(low[:1] if low.stride(0) == 0 else low)
+            return self._composed(basis, signal, mask)
         x = low * 2 - 1
         if self.config.conditioning == "concat":
             x = torch.cat([x, signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])], 1)
