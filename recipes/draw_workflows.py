@@ -2,8 +2,8 @@
 
     python recipes/draw_workflows.py URL        URL: a running ComfyUI with this pack, for the nodes' sockets
 
-Run ``twins.py --record URL`` afterwards. Node numbers, sockets and the order of widgets are append-only:
-released graphs are kept in tests/workflows_released and must go on loading.
+Use the oldest host that we support, and run ``twins.py --record URL`` afterwards. Sockets and the order of
+widgets are append-only: released graphs are kept in tests/workflows_released and must go on loading.
 """
 
 from __future__ import annotations
@@ -12,112 +12,126 @@ import argparse
 import json
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from twins import widgets
+from twins import default, sockets, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
-PREVIEWS = {
-    "PreviewImage",
-    "SaveImage",
-    "SaveVideo",
-    "ATWFaceFrame",
-    "ATWMotionPreview",
-    "LoadImage",
-    "ATWSaveVideo",
-}
-Socket = tuple[int, int]
+LINE, WIDGET, HEAD, EDGE = 20, 24, 30, 14  # pixels: a socket, a widget, a title, what is left below
+PICTURE = 230  # room below the widgets of a node that shows one
+PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview")
+PICTURES += ("ATWAnimatePortrait", "ATWResWarp", "ATWRenderVideo")  # the last picture of their progress
+PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
+BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
+HEAD_SHOT = {"width": 1024, "height": 1024, "x": 351, "y": 253}  # of the example portrait at 1720 pixels
+
+
+class Socket(NamedTuple):
+    """An output to connect: the node's number, and which of its outputs."""
+
+    node: int
+    slot: int
+
+
+class Node(NamedTuple):
+    """A node that was added; ``node["motion"]`` is an output by its name."""
+
+    number: int
+    outputs: tuple[str, ...]
+
+    def __getitem__(self, name: str) -> Socket:  # type: ignore[override]
+        return Socket(self.number, self.outputs.index(name))
 
 
 class Graph:
-    """Nodes are put in columns; a column grows downwards."""
+    """Columns from left to right, each growing downwards."""
 
-    WIDTH, GAP = 330, 60
+    GAP, LANE = 56, 50  # between nodes, and between columns: titles, badges and the edge of a group fit in
 
     def __init__(self, info: dict[str, Any]) -> None:
-        self.info, self.nodes, self.links = info, [], []
-        self.columns: dict[int, float] = {}
+        self.info: dict[str, Any] = info
+        self.nodes: list[dict[str, Any]] = []
+        self.links: list[list[Any]] = []
+        self.groups: list[dict[str, Any]] = []
+        self.x, self.y, self.width = 40.0, 80.0, 0.0
 
-    def add(self, kind: str, column: int, mode: int = 0, title: str = "", **given: Any) -> int:  # noqa: ANN401
-        """A node; ``given`` are widget values, or (node, slot) to connect. Its number."""
-        spec, number = self.info[kind], len(self.nodes) + 1
-        wires = {k: v for k, v in given.items() if isinstance(v, tuple)}
-        inputs: list[dict[str, Any]] = []
-        names = [n for n in widgets(spec)]
-        for group in ("required", "optional"):
-            for name, (io_type, *_) in spec["input"].get(group, {}).items():
-                shape = {"shape": 7} if group == "optional" else {}
-                kind_of = io_type if isinstance(io_type, str) else "COMBO"
-                if name not in names:
-                    inputs.append({"name": name, "type": kind_of, "link": None, **shape})
-        for entry in inputs:
-            if entry["name"] in wires:
-                entry["link"] = self._wire(wires[entry["name"]], number, inputs.index(entry), entry["type"])
-        values = [self._default(spec, n) if n else "image" for n in names]
-        for k, v in given.items():
-            if k not in wires:
-                values[names.index(k)] = v
+    def column(self, width: int, skip: int = 0) -> None:
+        """Go on to the right. skip: pixels left free on top, for wires to pass."""
+        self.x += self.width + self.LANE if self.width else 0
+        self.y, self.width = 80.0 + skip, width
+
+    def add(self, kind: str, title: str = "", /, room: int = 0, **given: Any) -> Node:  # noqa: ANN401
+        """A node at the foot of the column. given: widget values, or outputs of other nodes to connect.
+        room: pixels of height beyond what the node needs.
+        """
+        spec, number, names = self.info[kind], len(self.nodes) + 1, widgets(self.info[kind])
+        inputs = [
+            {"name": name, "type": io_type, "link": None, **({"shape": 7} if optional else {})}
+            for name, io_type, optional in sockets(spec)
+        ]
+        values = [default(spec, n) if n else "image" for n in names]
+        for name, value in given.items():
+            if isinstance(value, Socket):
+                place = next(i for i, entry in enumerate(inputs) if entry["name"] == name)
+                inputs[place]["link"] = self._wire(value, number, place, inputs[place]["type"])
+            else:
+                values[names.index(name)] = value
         outputs = [
             {"name": n, "type": t, "links": []}
             for n, t in zip(spec["output_name"], spec["output"], strict=True)
         ]
-        rows = max(len(inputs), len(outputs)) * 22 + len(values) * 26 + 40
-        size = [self.WIDTH, rows + (300 if kind in PREVIEWS else 0)]
-        top = self.columns.get(column, 60)
-        self.columns[column] = top + size[1] + self.GAP
+        height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * len(names) + EDGE
+        height += PICTURE * (kind in PICTURES) + int(self.width) * (kind in PLAYERS) + room
+        self._place(kind, height, inputs, outputs, values, title)
+        return Node(number, tuple(spec["output_name"]))
+
+    def note(self, title: str, text: str, height: int) -> None:
+        """Words for the person at the screen."""
+        self._place("MarkdownNote", height, [], [], [text], title)
+        self.nodes[-1] |= {"color": "#432", "bgcolor": "#653"}
+
+    def group(self, title: str, first: int, colour: str) -> None:
+        """A frame around the nodes from number ``first`` to the last."""
+        some = [(*n["pos"], *n["size"]) for n in self.nodes[first - 1 :]]
+        left, top = min(x for x, *_ in some) - 12, min(y for _, y, *_ in some) - HEAD - 50
+        right, foot = max(x + w for x, _, w, _ in some) + 12, max(y + h for _, y, _, h in some) + 12
+        box = [left, top, right - left, foot - top]
+        entry = {"id": len(self.groups) + 1, "title": title, "bounding": box, "color": colour}
+        self.groups.append(entry | {"font_size": 22, "flags": {}})
+
+    def mute(self, node: Node) -> None:
+        self.nodes[node.number - 1]["mode"] = 2
+
+    @property
+    def next(self) -> int:
+        """The number of the next node."""
+        return len(self.nodes) + 1
+
+    def _place(
+        self, kind: str, height: int, inputs: list[Any], outputs: list[Any], values: list[Any], title: str
+    ) -> None:
+        number = len(self.nodes) + 1
         node = {
             "id": number,
             "type": kind,
-            "pos": [60 + column * (self.WIDTH + self.GAP), top],
-            "size": size,
+            "pos": [self.x, self.y],
+            "size": [self.width, height],
             "flags": {},
             "order": number - 1,
-            "mode": mode,
+            "mode": 0,
             "inputs": inputs,
             "outputs": outputs,
-            "properties": {"Node name for S&R": kind},
+            "properties": {} if kind == "MarkdownNote" else {"Node name for S&R": kind},
             "widgets_values": values,
         }
-        self.nodes.append(node | ({"title": title} if title else {}))
-        return number
+        self.nodes.append(({"title": title} if title else {}) | node)
+        self.y += height + self.GAP
 
-    def note(self, column: int, text: str, height: int = 180) -> None:
-        """Words for the person at the screen."""
-        top = self.columns.get(column, 60)
-        self.columns[column] = top + height + self.GAP
-        number = len(self.nodes) + 1
-        self.nodes.append(
-            {
-                "id": number,
-                "type": "MarkdownNote",
-                "pos": [60 + column * (self.WIDTH + self.GAP), top],
-                "size": [self.WIDTH, height],
-                "flags": {},
-                "order": number - 1,
-                "mode": 0,
-                "inputs": [],
-                "outputs": [],
-                "properties": {},
-                "widgets_values": [text],
-            }
-        )
-
-    def _wire(self, source: Socket, number: int, slot: int, kind: str) -> int:
+    def _wire(self, source: Socket, number: int, place: int, io_type: str) -> int:
         link = len(self.links) + 1
-        self.links.append([link, source[0], source[1], number, slot, kind])
-        output = self.nodes[source[0] - 1]["outputs"][source[1]]
-        output["links"].append(link)
+        self.links.append([link, *source, number, place, io_type])
+        self.nodes[source.node - 1]["outputs"][source.slot]["links"].append(link)
         return link
-
-    @staticmethod
-    def _default(spec: dict[str, Any], name: str) -> Any:  # noqa: ANN401
-        for group in spec["input"].values():
-            if name in group:
-                kind, *rest = group[name]
-                options = rest[0] if rest else {}
-                choices = kind if isinstance(kind, list) else options.get("options", [])
-                return options.get("default", choices[0] if choices else "")
-        raise KeyError(name)
 
     def json(self) -> dict[str, Any]:
         return {
@@ -125,147 +139,221 @@ class Graph:
             "last_link_id": len(self.links),
             "nodes": self.nodes,
             "links": self.links,
-            "groups": [],
+            "groups": self.groups,
             "config": {},
             "extra": {},
             "version": 0.4,
         }
 
 
-def photo(g: Graph, size: int) -> Socket:
-    """The example portrait, and a muted Load Image for one's own."""
-    example = g.add("ATWExamplePortrait", 0, size=size)
-    g.add("LoadImage", 0, mode=2, title="Your photo (connect this instead)", image="example.png")
-    return (example, 0)
+def photo(g: Graph, size: int, target: str, more: str = "", width: int = 280) -> Socket:
+    """The first column: the example portrait, a muted Load Image, and how to use it on ``target``."""
+    g.column(width)
+    first = g.next
+    example = g.add("ATWExamplePortrait", size=size)
+    g.mute(g.add("LoadImage", "Load Image (your own photo)", image="example.png"))
+    g.note(
+        "Your own photo",
+        "1. Click **Load Image**, press **Ctrl+M** to un-mute it, choose a file.\n"
+        f"2. Drag its **IMAGE** dot onto `image` of {target}.\n3. {(more + ' Run.').strip()}",
+        140,
+    )
+    g.group("Photo", first, BLUE)
+    return example["image"]
+
+
+def about(g: Graph, text: str, height: int = 130) -> None:
+    g.note("About this workflow", text, height)
 
 
 def still(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    image = photo(g, 2048)
-    node = g.add("ATWAnimatePortrait", 1, image=image, frames=1)
-    g.add("SaveImage", 2, images=(node, 1), filename_prefix="ATW/smile")
-    g.note(
-        1,
-        "**Smile a portrait.** Press Run. For your own photo, un-mute *Load Image* (Ctrl+M), connect it.\n\n"
-        "`strength` 0 is the photo bit for bit.",
+    image = photo(g, 2048, "**ATW Animate Portrait**")
+    g.column(330)
+    first = g.next
+    node = g.add("ATWAnimatePortrait", image=image, frames=1)
+    g.add("PreviewImage", "Before", images=image)
+    g.group("Animate", first, GREEN)
+    g.column(520)
+    first = g.next
+    g.add("SaveImage", "After", room=250, images=node["image"], filename_prefix="ATW/smile")
+    about(
+        g,
+        "A photo smiles, at its own resolution. Press **Run**.\n\n"
+        "`strength` 0 is the photo bit for bit; `neutral` undoes a smile. "
+        "The result lands in ComfyUI's output folder, under ATW.",
     )
+    g.group("Result", first, OCHRE)
     return g
 
 
 def clip(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    image = photo(g, 1024)
-    node = g.add("ATWAnimatePortrait", 1, image=image, frames=24)
-    g.add("SaveVideo", 2, video=(node, 0), filename_prefix="video/ATW")
-    g.note(
-        1, "**Smile clip.** *Save Video* with format and codec on auto copies the encoded frames as they are."
+    image = photo(g, 1024, "**ATW Animate Portrait**")
+    g.column(330)
+    first = g.next
+    node = g.add("ATWAnimatePortrait", image=image, frames=24)
+    about(
+        g,
+        "A smile comes and goes: one second, as H.264.\n\n"
+        "**Save Video** with `format` and `codec` on *auto* copies the encoded frames as they are. "
+        "`curve` says how the smile comes; `audio` takes a sound.",
     )
+    g.group("Animate", first, GREEN)
+    g.column(520)
+    first = g.next
+    g.add("SaveVideo", video=node["video"], filename_prefix="video/ATW")
+    g.group("Result", first, OCHRE)
     return g
 
 
 def paper(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    image = photo(g, 1024)
-    model = g.add("ATWLoadModel", 0)
-    frame = g.add("ATWFaceFrame", 1, image=image, where="whole image")
-    expression = g.add("ATWExpression", 1)
-    parts = g.add("ATWDecompose", 2, image=image, frame=(frame, 0))
-    g.add("PreviewImage", 2, title="Residual", images=(parts, 2))
-    first = g.add(
-        "ATWGenerator", 3, model=(model, 0), low=(parts, 0), signal=(expression, 0), frame=(frame, 0)
+    eyes = "Set its box: eyes at 47 % of the height, 23 % of the width apart."
+    image = photo(g, 1720, "**Head shot**", eyes, 250)
+    g.column(220)
+    first = g.next
+    shot = g.add("ImageCrop", "Head shot", image=image, **HEAD_SHOT)["IMAGE"]
+    frame = g.add("ATWFaceFrame", image=shot, where="whole image")["frame"]
+    g.group("Frame", first, BLUE)
+    model = g.add("ATWLoadModel")["model"]
+    signal = g.add("ATWExpression")["signal"]
+    g.column(220)
+    first = g.next
+    parts = g.add("ATWDecompose", image=shot, frame=frame)
+    low = parts["low"]
+    g.add("PreviewImage", "Low", images=low)
+    g.add("PreviewImage", "Residual", images=parts["residual"])
+    g.group("1  Decompose", first, GREEN)
+    g.column(220)
+    first = g.next
+    made = g.add("ATWGenerator", "Predict the motion", model=model, low=low, signal=signal, frame=frame)
+    seen = g.add("ATWMotionPreview", "Motion, as colours", motion=made["motion"], image=low)
+    g.add("PreviewImage", "Motion, as arrows", images=seen["arrows"])
+    steps = g.add("ATWInterpolateMotion", motion=made["motion"], frames=6, curve="linear", start=0.2)[
+        "motion"
+    ]
+    g.group("2  Motion", first, GREEN)
+    g.column(220)
+    first = g.next
+    wires = {"model": model, "low": low, "signal": signal, "motion": steps, "frame": frame}
+    again = g.add("ATWGenerator", "Warp and refine", **wires)
+    g.add("PreviewImage", "Coarse", images=again["coarse"])
+    g.add("PreviewImage", "Refined", images=again["refined"])
+    g.group("3  Warp and refine", first, GREEN)
+    g.column(220)
+    first = g.next
+    wires = {"residuals": parts["residuals"], "motion": again["motion"]}
+    plain = {"mode": "vanilla", "gate": False}
+    grey = g.add("EmptyImage", "Plain grey", width=128, height=128, batch_size=6, color=0x808080)["IMAGE"]
+    bare = g.add("ATWResWarp", "ResWarp of plain grey", **wires, refined=grey, **plain)["images"]
+    g.add("PreviewImage", "Warped residual", images=bare)
+    g.group("4  Warp the residual", first, GREEN)
+    g.column(380)
+    first = g.next
+    final = g.add("ATWResWarp", **wires, refined=again["refined"], **plain)["images"]
+    g.add("PreviewImage", "Final, at the photo's size", room=60, images=final)
+    about(
+        g,
+        "The paper, step by step, with its settings: the whole image as frame, vanilla ResWarp, no gate.\n\n"
+        "Six frames, up to the full smile. Final = refined, enlarged + warped residual.",
+        110,
     )
-    g.add("ATWMotionPreview", 3, motion=(first, 0), image=(parts, 0))
-    steps = g.add("ATWInterpolateMotion", 4, motion=(first, 0), frames=6, curve="linear")
-    second = g.add(
-        "ATWGenerator",
-        4,
-        model=(model, 0),
-        low=(parts, 0),
-        signal=(expression, 0),
-        motion=(steps, 0),
-        frame=(frame, 0),
-    )
-    g.add("PreviewImage", 5, title="Coarse", images=(second, 1))
-    g.add("PreviewImage", 5, title="Refined", images=(second, 2))
-    final = g.add(
-        "ATWResWarp",
-        6,
-        residuals=(parts, 1),
-        motion=(second, 0),
-        refined=(second, 2),
-        mode="vanilla",
-        gate=False,
-    )
-    g.add("PreviewImage", 6, title="Final, at the photo's size", images=(final, 0))
-    g.note(1, "**The paper, step by step.** Whole image, vanilla ResWarp, no gate: its settings.", 120)
+    g.group("5  ResWarp", first, OCHRE)
     return g
 
 
-def parts_of(g: Graph, image: Socket) -> dict[str, int]:
-    model, expression = g.add("ATWLoadModel", 0), g.add("ATWExpression", 1)
-    frame = g.add("ATWFaceFrame", 1, image=image)
-    parts = g.add("ATWDecompose", 2, image=image, frame=(frame, 0))
-    made = g.add(
-        "ATWGenerator", 2, model=(model, 0), low=(parts, 0), signal=(expression, 0), frame=(frame, 0)
-    )
-    return {"model": model, "expression": expression, "frame": frame, "parts": parts, "made": made}
+def parts_of(g: Graph, image: Socket) -> dict[str, Socket]:
+    """Face, model, expression, decomposition and generator; the outputs that ResWarp and the clips take."""
+    g.column(260, skip=60)
+    first = g.next
+    frame = g.add("ATWFaceFrame", image=image)["frame"]
+    signal, model = g.add("ATWExpression")["signal"], g.add("ATWLoadModel")["model"]
+    g.group("Face, expression, model", first, BLUE)
+    g.column(260)
+    first = g.next
+    parts = g.add("ATWDecompose", image=image, frame=frame)
+    made = g.add("ATWGenerator", model=model, low=parts["low"], signal=signal, frame=frame)
+    g.group("Motion", first, GREEN)
+    found = {name: made[name] for name in ("motion", "refined")}
+    return {"model": model, "signal": signal, "residuals": parts["residuals"], **found}
+
+
+BOTH = "both **ATW Face Frame** and **ATW Decompose**"
 
 
 def modes(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    n = parts_of(g, photo(g, 1024))
-    shots = [
-        g.add(
-            "ATWResWarp",
-            3,
-            title=mode,
-            residuals=(n["parts"], 1),
-            motion=(n["made"], 0),
-            refined=(n["made"], 2),
-            mode=mode,
-        )
-        for mode in ("vanilla", "multiscale", "aligned")
-    ]
-    two = g.add("ImageStitch", 4, image1=(shots[0], 0), image2=(shots[1], 0))
-    three = g.add("ImageStitch", 4, image1=(two, 0), image2=(shots[2], 0))
-    g.add("PreviewImage", 5, title="vanilla, multiscale, aligned", images=(three, 0))
+    n = parts_of(g, photo(g, 1024, BOTH))
+    wires = {name: n[name] for name in ("residuals", "motion", "refined")}
+    g.column(260)
+    first = g.next
+    shots = [g.add("ATWResWarp", mode, **wires, mode=mode) for mode in ("vanilla", "multiscale", "aligned")]
+    g.group("ResWarp", first, GREEN)
+    g.column(560)
+    first = g.next
+    two = g.add("ImageStitch", "Stitch", image1=shots[0]["images"], image2=shots[1]["images"])["IMAGE"]
+    three = g.add("ImageStitch", "Stitch the third", image1=two, image2=shots[2]["images"])["IMAGE"]
+    g.add("SaveImage", "vanilla, multiscale, aligned", images=three, filename_prefix="ATW/modes")
+    about(
+        g,
+        "Three ways to carry the photo's detail along. *vanilla* and *multiscale* are the paper's, "
+        "*aligned* is ours.\n\nOpen the result and compare the mouths at full size.",
+    )
+    g.group("Side by side", first, OCHRE)
     return g
 
 
 def chained(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    image = photo(g, 1600)
-    cropped = g.add("ImageCrop", 0, image=image, width=1400, height=1500, x=100, y=50)
-    scaled = g.add("ImageScale", 1, image=(cropped, 0), upscale_method="lanczos", width=1050, height=1125)
-    frame = g.add("ATWFaceFrame", 1, image=(scaled, 0))
-    node = g.add("ATWAnimatePortrait", 2, image=(scaled, 0), frame=(frame, 0), frames=1)
-    back = g.add(
-        "ImageBlur", 2, title="Everything but the face", image=(scaled, 0), blur_radius=15, sigma=6.0
+    image = photo(g, 1600, "**Crop**")
+    g.column(260)
+    first = g.next
+    cropped = g.add("ImageCrop", "Crop", image=image, width=1400, height=1500, x=100, y=50)["IMAGE"]
+    size = {"upscale_method": "lanczos", "width": 840, "height": 900}
+    scaled = g.add("ImageScale", "Scale", image=cropped, **size)["IMAGE"]
+    about(
+        g,
+        "Our sockets are IMAGE, MASK and VIDEO: any node fits before and behind. "
+        "Here a photo is cropped and scaled, its face smiles, the rest is blurred.",
     )
-    mixed = g.add(
-        "ImageCompositeMasked", 3, destination=(back, 0), source=(node, 1), mask=(frame, 1), x=0, y=0
-    )
-    g.add("SaveImage", 4, images=(mixed, 0), filename_prefix="ATW/chained")
+    g.group("Core nodes before", first, VIOLET)
+    g.column(280)
+    first = g.next
+    found = g.add("ATWFaceFrame", image=scaled)
+    smiling = g.add("ATWAnimatePortrait", image=scaled, frame=found["frame"], frames=1)["image"]
+    g.group("Animate", first, GREEN)
+    g.column(400)
+    first = g.next
+    blurred = g.add("ImageBlur", "Blur", image=scaled, blur_radius=8, sigma=6.0)["IMAGE"]
+    wires = {"destination": blurred, "source": smiling, "mask": found["mask"]}
+    mixed = g.add("ImageCompositeMasked", "The smiling face over it", **wires, x=0, y=0)["IMAGE"]
+    g.add("SaveImage", room=170, images=mixed, filename_prefix="ATW/chained")
+    g.group("Core nodes behind", first, VIOLET)
     return g
 
 
 def stream(info: dict[str, Any]) -> Graph:
     g = Graph(info)
-    n = parts_of(g, photo(g, 1350))
-    steps = g.add("ATWInterpolateMotion", 3, motion=(n["made"], 0), frames=24)
-    wires = {
-        "model": (n["model"], 0),
-        "residuals": (n["parts"], 1),
-        "signal": (n["expression"], 0),
-        "motion": (steps, 0),
-    }
-    video = g.add("ATWRenderVideo", 4, **wires)
-    g.add("SaveVideo", 5, video=(video, 0), filename_prefix="video/ATW-stream")
-    g.add("ATWSaveVideo", 4, **wires, format="webm")
-    g.note(
-        3,
-        "**Long clips.** Both nodes write frame by frame: thousands of frames need no more memory than ten.",
+    n = parts_of(g, photo(g, 1080, BOTH))
+    g.column(280)
+    first = g.next
+    steps = g.add("ATWInterpolateMotion", motion=n["motion"], frames=24)["motion"]
+    wires = {name: n[name] for name in ("model", "residuals", "signal")} | {"motion": steps}
+    video = g.add("ATWRenderVideo", **wires)["video"]
+    about(
+        g,
+        "For clips of any length: frames are rendered and encoded one by one, so ten thousand need no more "
+        "memory than ten.\n\n**ATW Render Video** hands on a VIDEO; **ATW Save Video** writes webm, gif... "
+        "itself. Mute the one you do not need (Ctrl+M).",
+        170,
     )
+    g.group("Clip", first, GREEN)
+    g.column(280)
+    first = g.next
+    g.add("SaveVideo", video=video, filename_prefix="video/ATW-stream")
+    g.add("ATWSaveVideo", **wires, format="webm")
+    g.group("Result", first, OCHRE)
     return g
 
 

@@ -1,4 +1,4 @@
-"""Workflows as files: their API twins are fresh, every node is used and explained."""
+"""Workflows as files: their API twins are fresh, every node is used and explained, old graphs go on working."""
 
 from __future__ import annotations
 
@@ -6,22 +6,45 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "recipes"))
 
-from twins import twin  # noqa: E402
+from twins import sockets, twin, widgets  # noqa: E402
 
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+RELEASES = sorted(p for p in (ROOT / "tests" / "workflows_released").iterdir() if p.is_dir())
+RELEASED = [p for folder in RELEASES for p in sorted(folder.glob("*.json")) if p.name != "object_info.json"]
 INFO = json.loads((ROOT / "tests" / "api" / "object_info.json").read_text(encoding="utf-8"))
 SOURCES = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "atw_nodes").glob("nodes_*.py"))
 NODES = sorted(re.findall(r'node_id="(\w+)"', SOURCES))
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def spec_of(node: dict[str, Any], name: str) -> tuple[Any, dict[str, Any]]:
+    """(type, options) of an input."""
+    entry = next(g[name] for g in node["input"].values() if name in g)
+    return entry[0], entry[1] if len(entry) > 1 else {}
+
+
+def allowed(kind: Any, options: dict[str, Any], value: Any) -> bool:
+    """Whether a widget still takes what an old graph says."""
+    choices = kind if isinstance(kind, list) else options.get("options")
+    if choices is not None:
+        return value in choices
+    if kind in ("INT", "FLOAT"):
+        return options.get("min", value) <= value <= options.get("max", value)
+    return isinstance(value, {"STRING": str, "BOOLEAN": bool}[kind])
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
@@ -30,7 +53,12 @@ def test_twins_are_fresh(path: Path) -> None:
     assert stored == twin(load(path), INFO), "run recipes/twins.py"
 
 
-@pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
+def test_every_twin_has_a_graph() -> None:
+    twins = {p.name for p in (ROOT / "tests" / "api").glob("*.json")} - {"object_info.json"}
+    assert twins == {p.name for p in GRAPHS}
+
+
+@pytest.mark.parametrize("path", [*GRAPHS, *RELEASED], ids=named)
 def test_graphs_are_whole(path: Path) -> None:
     graph = load(path)
     nodes = {n["id"]: n for n in graph["nodes"]}
@@ -38,26 +66,96 @@ def test_graphs_are_whole(path: Path) -> None:
         assert number in nodes[source]["outputs"][slot]["links"]
         assert nodes[target]["inputs"][place]["link"] == number
         assert nodes[source]["outputs"][slot]["type"] == kind
-    assert "definitions" not in graph  # no subgraphs: 0.3.64 has none
+    assert not graph.get("definitions")  # no subgraphs: 0.3.64 has none
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda p: p.stem)
+def test_templates_welcome(path: Path) -> None:
+    """A thumbnail, an example that runs, and beside it a place for one's own photo, with words."""
+    nodes = load(path)["nodes"]
     assert path.with_suffix(".jpg").is_file(), "a template needs a thumbnail of the same name"
+    (example,) = [n for n in nodes if n["type"] == "ATWExamplePortrait"]
+    (own,) = [n for n in nodes if n["type"] == "LoadImage"]
+    assert own["mode"] == 2 and own["pos"][0] == example["pos"][0]
+    notes = " ".join(n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote")
+    assert "Ctrl+M" in notes
+    titles = {n["title"] for n in nodes if n["type"] == "MarkdownNote"}
+    assert titles == {"Your own photo", "About this workflow"}
+    assert all(n["mode"] in (0, 2) for n in nodes)
+
+
+@pytest.mark.parametrize("path", RELEASED, ids=named)
+def test_released_graphs_still_mean_the_same(path: Path) -> None:
+    """The values in a graph go by position: today's widgets begin with those of the release, in name and type,
+    and take the old values; today's sockets begin with the old ones; it converts to what it was then.
+    """
+    graph, then = load(path), load(path.parent / "object_info.json")
+    for node in graph["nodes"]:
+        kind = node["type"]
+        if kind not in NODES:
+            continue
+        old, new = widgets(then[kind]), widgets(INFO[kind])
+        assert new[: len(old)] == old, f"{kind}: widgets were moved"
+        assert len(node["widgets_values"]) <= len(old)
+        for name, value in zip(old, node["widgets_values"], strict=False):
+            old_type, (new_type, options) = spec_of(then[kind], name)[0], spec_of(INFO[kind], name)
+            assert isinstance(old_type, list) == isinstance(new_type, list)
+            assert isinstance(old_type, list) or old_type == new_type, f"{kind}.{name} changed its type"
+            assert allowed(new_type, options, value), f"{kind}.{name} does not take {value!r} any more"
+        wires = sockets(then[kind])
+        assert sockets(INFO[kind])[: len(wires)] == wires, f"{kind}: inputs were moved"
+        for key in ("output", "output_name"):
+            assert INFO[kind][key][: len(then[kind][key])] == then[kind][key], f"{kind}: outputs were moved"
+    sent = twin(graph, INFO)
+    for number, node in twin(graph, then).items():
+        assert sent[number]["class_type"] == node["class_type"]
+        assert sent[number]["inputs"].items() >= node["inputs"].items()
 
 
 @pytest.mark.parametrize(
-    "released", sorted((ROOT / "tests" / "workflows_released").rglob("*.json")), ids=lambda p: p.stem
+    ("kind", "options", "value", "fine"),
+    [
+        (["a", "b"], {}, "b", True),
+        (["a", "b"], {}, "c", False),
+        ("COMBO", {"options": ["a"]}, "b", False),
+        ("INT", {"min": 2}, 1, False),
+        ("FLOAT", {"max": 1.5}, 1.5, True),
+        ("BOOLEAN", {}, 1, False),
+    ],
 )
-def test_released_graphs_still_mean_the_same(released: Path) -> None:
-    """Sockets and widgets of today begin with those of a released graph."""
-    for node in load(released)["nodes"]:
-        if node["type"] in NODES:
-            known = [n for g in ("required", "optional") for n in INFO[node["type"]]["input"].get(g, {})]
-            assert {i["name"] for i in node["inputs"]} <= set(known)
+def test_values_are_checked(kind: Any, options: dict[str, Any], value: Any, fine: bool) -> None:
+    assert allowed(kind, options, value) is fine
 
 
-def test_every_node_is_used_and_explained() -> None:
+def test_every_release_kept_its_sockets() -> None:
+    for folder in RELEASES:
+        used = {n["type"] for p in RELEASED if p.parent == folder for n in load(p)["nodes"]} & set(NODES)
+        assert used and used <= set(load(folder / "object_info.json"))
+
+
+def test_every_node_is_used() -> None:
     used = {n["type"] for p in GRAPHS for n in load(p)["nodes"]}
-    assert len(NODES) == 12 and used >= set(NODES)
-    for node in NODES:
-        page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
-        inputs = [n for g in ("required", "optional") for n in INFO[node]["input"].get(g, {})]
-        missing = [n for n in inputs if f"`{n}`" not in page]
-        assert not missing, f"{node}.md does not explain {missing}"
+    assert NODES and used >= set(NODES), f"in no workflow: {set(NODES) - used}"
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_is_explained(node: str) -> None:
+    page = (ROOT / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8")
+    parts = ["## Inputs", "## Outputs", "## Example", "## Good to know"]
+    if not INFO[node]["output"]:
+        parts.remove("## Outputs")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == parts
+    inputs = [n for g in ("required", "optional") for n in INFO[node]["input"].get(g, {})]
+    missing = [n for n in [*inputs, *INFO[node]["output_name"]] if f"`{n}`" not in page]
+    assert not missing, f"{node}.md does not explain {missing}"
+
+
+def test_readme_names_every_node() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = re.findall(r'display_name="(ATW [^"]+)"', SOURCES)
+    assert len(names) == len(NODES)
+    assert [n for n in names if f"| {n} |" not in text] == []
+
+
+def test_help_pages_have_nodes() -> None:
+    assert sorted(p.stem for p in (ROOT / "web" / "docs").glob("*.md")) == NODES
