@@ -92,9 +92,11 @@ def record(url: str, graphs: list[dict[str, Any]]) -> None:
 
 
 def release(version: str, files: list[Path]) -> None:
-    folder = RELEASED / version
+    folder, sockets_then = RELEASED / version, INFO.parent / "released" / f"{version}.json"
     folder.mkdir(parents=True, exist_ok=True)
-    for file in [*files, INFO]:
+    sockets_then.parent.mkdir(exist_ok=True)
+    shutil.copy(INFO, sockets_then)
+    for file in files:
         shutil.copy(file, folder)
 
 
@@ -108,8 +110,8 @@ def main() -> None:
     files = sorted((ROOT / "workflows").glob("*.json"))
     graphs = {p.name: json.loads(p.read_text(encoding="utf-8")) for p in files}
     if args.record:
-        old = [p for p in RELEASED.glob("*/*.json") if p.name != INFO.name]
-        record(args.record, [*graphs.values(), *(json.loads(p.read_text(encoding="utf-8")) for p in old)])
+        old = [json.loads(p.read_text(encoding="utf-8")) for p in RELEASED.glob("*/*.json")]
+        record(args.record, [*graphs.values(), *old])
     info = json.loads(INFO.read_text(encoding="utf-8"))
     for name, graph in graphs.items():
         text = json.dumps(twin(graph, info), indent=1) + "\n"
