@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class Phase:
 BETAS = {"generator": (0.9, 0.99), "refine": (0.9, 0.99), "mouth": (0.5, 0.999)}
 
 
+def half_pays() -> bool:
+    """Whether this processor computes in bfloat16; one that does not takes eight times as long as in float32."""
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known and known())
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything but the data and the phases."""
@@ -73,7 +79,7 @@ class TrainConfig:
     seed: int = 0
     clip: float = 2.0
     ema: float = 0.995
-    bf16: bool = True
+    bf16: bool = field(default_factory=half_pays)
     save_every: int = 250
 
 

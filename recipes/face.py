@@ -25,6 +25,7 @@ from atw_nodes.checkpoints import read_tensors, save_face_network, write_tensors
 from atw_nodes.data import read_faces
 from atw_nodes.face_network import FaceNetwork, FaceNetworkConfig
 from atw_nodes.signals import EYE_CORNERS
+from atw_nodes.training import half_pays
 
 # The people of recipes/smile.py, never trained on.
 HELD_OUT = tuple(
@@ -34,8 +35,7 @@ BATCH = {"finder": 24, "reader": 24}
 RATE = {"finder": 2e-3, "reader": 1.2e-3}
 STEPS = {"finder": 2400, "reader": 10000}
 AVERAGE = 0.998
-# Half precision pays only where the processor computes in it: without, it is eight times slower than float32.
-BF16 = bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+BF16 = half_pays()
 CONFIG = FaceNetworkConfig(puppet.UNITS, SIZE, view=VIEW, middle=MIDDLE, flat=32)
 LINES = torch.ones(478)  # what is a line of a pixel or two counts more
 for _lid in (*puppet.UPPER_LID, *puppet.LOWER_LID):
