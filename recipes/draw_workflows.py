@@ -23,6 +23,7 @@ PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotion
 PICTURES += ("ATWAnimatePortrait", "ATWResWarp", "ATWRenderVideo")  # the last picture of their progress
 PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
+MODEL = "atw-smile-128"
 HEAD_SHOT = {"width": 1024, "height": 1024, "x": 351, "y": 253}  # of the example portrait at 1720 pixels
 
 
@@ -216,7 +217,7 @@ def paper(info: dict[str, Any]) -> Graph:
     shot = g.add("ImageCrop", "Head shot", image=image, **HEAD_SHOT)["IMAGE"]
     frame = g.add("ATWFaceFrame", image=shot, where="whole image")["frame"]
     g.group("Frame", first, BLUE)
-    model = g.add("ATWLoadModel")["model"]
+    model = g.add("ATWLoadModel", checkpoint=MODEL)["model"]
     signal = g.add("ATWExpression")["signal"]
     g.column(220)
     first = g.next
@@ -268,7 +269,7 @@ def parts_of(g: Graph, image: Socket) -> dict[str, Socket]:
     g.column(260, skip=60)
     first = g.next
     frame = g.add("ATWFaceFrame", image=image)["frame"]
-    signal, model = g.add("ATWExpression")["signal"], g.add("ATWLoadModel")["model"]
+    signal, model = g.add("ATWExpression")["signal"], g.add("ATWLoadModel", checkpoint=MODEL)["model"]
     g.group("Face, expression, model", first, BLUE)
     g.column(260)
     first = g.next

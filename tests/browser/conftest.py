@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.host.server import Server, installed
+from tests.host.server import ROOT, Server, installed
 
 from .page import QUIET, ComfyPage, chromium
 
@@ -29,8 +29,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(
         comfy, tmp_path_factory.mktemp("comfy"), ("--front-end-root", os.path.abspath(page)) if page else ()
     )
-    if (comfy / "input" / "example.png").is_file():  # the muted Load Image shows it
-        shutil.copy(comfy / "input" / "example.png", running.folder / "input")
+    shutil.copy(
+        ROOT / "assets" / "icon.png", running.folder / "input" / "example.png"
+    )  # every ComfyUI has one
     try:
         running.wait()
         yield running
