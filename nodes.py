@@ -9,8 +9,8 @@ class AtwExtension(ComfyExtension):
     """What ComfyUI asks for our nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        from .atw_nodes import nodes_clip, nodes_parts
+        from .atw_nodes import nodes_clip, nodes_motion, nodes_parts
         from .atw_nodes.host import register_models
 
         register_models()
-        return [*nodes_parts.NODES, *nodes_clip.NODES]
+        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES]

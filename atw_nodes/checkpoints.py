@@ -26,6 +26,7 @@ from .types import CheckpointError, SignalSpec
 
 FORMAT, VERSION = "atw", 1
 DEFAULT = "atw-smile-128"
+_LARGEST = {"size": 2048, "signal": 1024, "width": 1024, "motion_blocks": 64, "refine_blocks": 64}
 FACE = "atw-face-128"  # the face network: found like a checkpoint, but no generator
 
 
@@ -115,6 +116,7 @@ def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[
         signal = SignalSpec.from_json(meta["signal"])
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: unreadable metadata ({e}); download or train it again") from e
+    _check_config(path, config, tensors)
     generator = Generator(config)
     _fill(path, generator, tensors, meta)
     if len(signal.names) != config.signal:
@@ -170,7 +172,18 @@ def _fill(path: Path, network: nn.Module, tensors: dict[str, Tensor], meta: Mapp
     network.eval().requires_grad_(False)
 
 
-def _check_weights(path: Path, want: Mapping[str, Tensor], have: Mapping[str, Tensor]) -> None:
+def _check_config(path: Path, config: GeneratorConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a stranger's config before anything of the size that it names is allocated."""
+    for name, most in _LARGEST.items():
+        if not 0 <= getattr(config, name) <= most:
+            raise CheckpointError(f"{path}: {name} is {getattr(config, name)}; expected at most {most}")
+    with torch.device("meta"):
+        _check_weights(path, Generator(config).state_dict(), tensors, values=False)
+
+
+def _check_weights(
+    path: Path, want: Mapping[str, Tensor], have: Mapping[str, Tensor], values: bool = True
+) -> None:
     missing, extra = sorted(set(want) - set(have)), sorted(set(have) - set(want))
     if missing or extra:
         raise CheckpointError(
@@ -180,7 +193,7 @@ def _check_weights(path: Path, want: Mapping[str, Tensor], have: Mapping[str, Te
     for name, value in have.items():
         if value.shape != want[name].shape:
             raise CheckpointError(f"{path}: {name} is {list(value.shape)}, expected {list(want[name].shape)}")
-        if not bool(torch.isfinite(value.float()).all()):
+        if values and not bool(torch.isfinite(value.float()).all()):
             raise CheckpointError(
                 f"{path}: {name} holds NaN or infinity; the training diverged, use another checkpoint"
             )

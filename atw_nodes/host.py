@@ -1,5 +1,5 @@
-"""ComfyUI's side of the pack: image layouts, devices, progress and cancelling, folders, and what our sockets
-carry. The only room, beside the nodes, that imports ComfyUI.
+"""ComfyUI's side of the pack: devices and memory, progress and cancelling, models and files. The only room,
+beside the nodes, that imports ComfyUI.
 """
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
@@ -7,11 +7,14 @@ carry. The only room, beside the nodes, that imports ComfyUI.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +22,29 @@ import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.utils
 import folder_paths
-import numpy as np
 import torch
 from comfy.cli_args import args as host_args
-from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
-from . import __version__
-from .animate import generate, refine
+from . import __version__, rendering
 from .checkpoints import Checkpoint, bundled, load_checkpoint
 from .faces import read
 from .pyramid import to_float
-from .reswarp import Residuals, ReswarpConfig, reswarp
+from .rendering import Lows, Room
+from .reswarp import ReswarpConfig
+from .sockets import Decomposed, Driving, Moved, Named, size_of, vectors
 from .sound import Sound
-from .types import CheckpointError, FaceFrame, InputError, Motion, ShapeError, SignalSpec
+from .types import CheckpointError, FaceFrame, InputError, OutputError
 from .video import ClipWriter
 
 FOLDER = "atw"  # ComfyUI/models/atw
-MOST_FRAMES = 100_000
-MOST_PIXELS = 2**28  # in a photo
+LARGEST_DOWNLOAD = 2 << 30  # bytes
+_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*){2,}\.safetensors")  # owner/repo/[folders/]file.safetensors
+log = logging.getLogger("ComfyUI-ATW")
 
 
-# --- what sockets carry; nobody changes these after they are made -----------------------------------------
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """ATW_MODEL: a checkpoint, and the host's handle that moves it to the graphics card and back."""
 
@@ -53,7 +53,7 @@ class Model:
 
     def get_ram_usage(self) -> int:
         """Bytes, for the host's cache."""
-        return sum(p.numel() * p.element_size() for p in self.checkpoint.generator.parameters())
+        return size_of(*self.checkpoint.generator.parameters())
 
     def ready(self, reserve: int = 0) -> torch.device:
         """Have the host load it, with ``reserve`` bytes more for what it will make; where it is then."""
@@ -61,139 +61,25 @@ class Model:
         return next(self.checkpoint.generator.parameters()).device
 
 
-@dataclass(frozen=True)
-class Found:
-    """ATW_FRAME: where one face is, and what it shows (empty where nobody looked)."""
-
-    frame: FaceFrame
-    units: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Decomposed:
-    """ATW_RESIDUALS: a photo split in two, its alpha [1,1,H,W] or None, and what the face shows."""
-
-    residuals: Residuals
-    alpha: Tensor | None
-    units: Mapping[str, float]
-
-    def get_ram_usage(self) -> int:
-        """Bytes, for the host's cache."""
-        held = [self.residuals.photo, self.residuals.low, *([] if self.alpha is None else [self.alpha])]
-        return sum(t.numel() * t.element_size() for t in held)
-
-
-@dataclass(frozen=True)
-class Driving:
-    """ATW_SIGNAL: a named expression. ``target``: what the face already shows is not added again."""
-
-    expression: str
-    strength: float
-    target: bool = True
-
-    def vector(self, spec: SignalSpec, shown: Mapping[str, float]) -> Tensor:
-        """[1,N] signal for a model, on a face that shows ``shown``."""
-        if self.target:
-            return spec.toward(self.expression, self.strength, shown)
-        return spec.preset(self.expression, self.strength)
-
-
-@dataclass(frozen=True)
-class Moved:
-    """ATW_MOTION: fields and weights, and whether they fade out at the frame's edge already."""
-
-    motion: Motion
-    masked: bool
-
-    def get_ram_usage(self) -> int:
-        """Bytes, for the host's cache."""
-        return self.motion.field.numel() * self.motion.field.element_size()
-
-
 # --- images -----------------------------------------------------------------------------------------------
 
 
-def to_photo(image: Tensor, name: str = "image") -> tuple[Tensor, Tensor | None]:
-    """IMAGE [1,H,W,C] -> photo [1,3,H,W] and alpha [1,1,H,W] or None.
+def to_image(frames: Tensor, span: tuple[float, float] = (0.0, 1.0)) -> Tensor:
+    """[B,C,H,W] of ours -> IMAGE [B,H,W,C], float32 within ``span`` where the host keeps results."""
+    image = to_float(frames).float().clamp(*span).movedim(1, -1)
+    return image.to(mm.intermediate_device()).contiguous()
 
-    uint8 where every value is k/255 exactly (as of a loaded file), else the floats as they are. C may be 1
-    (grey), 2 (grey and alpha), 3 or 4.
-    """
-    if image.dim() != 4 or 0 in image.shape or image.shape[-1] > 4:
-        raise ShapeError(
-            f"{name} has shape {list(image.shape)}; expected one image [1, height, width, 1 to 4]"
+
+def check_fits(count: int, size: tuple[int, int], channels: int = 3, advice: str = "") -> None:
+    """Refuse what would not fit into the memory where the host keeps results; ``size`` is (height, width)."""
+    needed = count * size[0] * size[1] * channels * 4
+    free = mm.get_free_memory(mm.intermediate_device())
+    if needed > 0.8 * free:
+        advice = advice or "ATW Render Video writes a clip of any length in constant memory"
+        raise InputError(
+            f"{count} frames of {size[1]}x{size[0]} take {needed / 2**30:.1f} GB as an IMAGE batch and "
+            f"{free / 2**30:.1f} GB are free; {advice}"
         )
-    if len(image) != 1:
-        raise ShapeError(
-            f"{name} is a batch of {len(image)}; one photo is animated at a time: "
-            "pick one with ImageFromBatch"
-        )
-    if image.shape[1] * image.shape[2] > MOST_PIXELS:
-        raise ShapeError(f"{name} is {image.shape[2]}x{image.shape[1]}; at most {MOST_PIXELS} pixels fit")
-    planes = _as_bytes(image.detach()).movedim(-1, 1)
-    channels = planes.shape[1]
-    alpha = planes[:, -1:].contiguous() if channels in (2, 4) else None
-    colour = planes[:, :1].expand(-1, 3, -1, -1) if channels < 3 else planes[:, :3]
-    return colour.contiguous(), alpha
-
-
-def _as_bytes(image: Tensor) -> Tensor:
-    """uint8 if nothing is lost by it. A band at a time, so that a large photo is not copied in floats."""
-    if image.dtype == torch.uint8:
-        return image
-    out = torch.empty(image.shape, dtype=torch.uint8, device=image.device)
-    for top in range(0, image.shape[1], 256):
-        band = image[:, top : top + 256]
-        levels = (band.float() * 255).round()
-        exact = (levels >= 0) & (levels <= 255) & (levels / 255 == band)
-        if not bool(exact.all()):
-            return image if image.is_floating_point() else image.float()
-        out[:, top : top + 256] = levels.to(torch.uint8)
-    return out
-
-
-def to_image(frames: Tensor) -> Tensor:
-    """[B,C,H,W] of ours -> IMAGE [B,H,W,C], float32 where the host keeps results."""
-    return to_float(frames).float().clamp(0, 1).movedim(1, -1).contiguous().to(mm.intermediate_device())
-
-
-def to_low(image: Tensor, size: int) -> Tensor:
-    """IMAGE [1,S,S,3] -> [1,3,S,S]; values stay as they are."""
-    if image.dim() != 4 or image.shape[0] != 1 or image.shape[-1] < 3 or 0 in image.shape:
-        raise ShapeError(f"low has shape {list(image.shape)}; expected one image [1, {size}, {size}, 3]")
-    return image[..., :3].detach().float().movedim(-1, 1).contiguous()
-
-
-def to_mask(mask: Tensor) -> Tensor:
-    """MASK [H,W] or [1,H,W] -> [H,W]."""
-    flat = mask[0] if mask.dim() == 3 and len(mask) else mask
-    if flat.dim() != 2:
-        raise ShapeError(f"mask has shape {list(mask.shape)}; expected [1, height, width]")
-    return flat.detach().float().cpu()
-
-
-def to_sound(audio: Mapping[str, Any] | None) -> Sound | None:
-    """AUDIO -> its first clip."""
-    if audio is None:
-        return None
-    waveform = audio["waveform"]
-    return Sound((waveform[0] if waveform.dim() == 3 else waveform).detach(), int(audio["sample_rate"]))
-
-
-def landmarks_of(given: Mapping[str, Any], index: int, size: tuple[int, int]) -> np.ndarray:
-    """Points [478,2] in pixels of face ``index`` in the host's FACE_LANDMARKS, the largest face first."""
-    faces = list(given.get("frames", [[]])[0]) if given.get("frames") else []
-    if tuple(given.get("image_size", size)) != size:
-        h, w = given["image_size"]
-        raise ShapeError(
-            f"face landmarks are of an image of {w}x{h}, the photo is {size[1]}x{size[0]}; "
-            "detect on this photo"
-        )
-    points = [np.asarray(f["landmarks_xy"], np.float32)[:, :2] for f in faces]
-    points.sort(key=lambda p: -float(np.ptp(p[:, 0]) * np.ptp(p[:, 1])))
-    if index >= len(points):
-        raise InputError(f"no face number {index + 1} in the landmarks given ({len(points)} found)")
-    return points[index]
 
 
 # --- models and files -------------------------------------------------------------------------------------
@@ -202,6 +88,8 @@ def landmarks_of(given: Mapping[str, Any], index: int, size: tuple[int, int]) ->
 def register_models() -> None:
     """ComfyUI/models/atw for ``.safetensors``, beside what extra_model_paths.yaml may have said."""
     folder = os.path.join(folder_paths.models_dir, FOLDER)
+    with suppress(OSError):  # so that people find it; a models folder that cannot be written to will do
+        os.makedirs(folder, exist_ok=True)
     folder_paths.add_model_folder_path(FOLDER, folder)
     folders, _ = folder_paths.folder_names_and_paths[FOLDER]
     folder_paths.folder_names_and_paths[FOLDER] = (folders, {".safetensors"})
@@ -223,22 +111,50 @@ def model_path(name: str) -> Path:
         if path:
             return inside(Path(path), [Path(p) for p in folder_paths.get_folder_paths(FOLDER)])
     raise CheckpointError(
-        f"{name}: no such checkpoint; bundled are {', '.join(bundled())}, "
-        f"others belong into ComfyUI/models/{FOLDER}"
+        f"{str(name)[:200]!r}: no such checkpoint; bundled are {', '.join(bundled())}, others belong into "
+        f"ComfyUI/models/{FOLDER}"
     )
 
 
 def inside(path: Path, folders: Iterable[Path]) -> Path:
     """``path``, if what it leads to lies in one of ``folders``."""
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except (OSError, ValueError):  # NUL
+        raise InputError(f"{str(path)!r} is no file name; choose another") from None
     if not any(real.is_relative_to(os.path.realpath(f)) for f in folders):
-        raise InputError(f"{path.name} leads out of ComfyUI's folders; put the file itself there")
+        raise InputError(f"{path.name!r} leads out of ComfyUI's folders; put the file itself there")
     return path
+
+
+def hub_address(text: str) -> str:
+    """``owner/repo/file.safetensors`` from what a user typed, "" if nothing; anything else is refused."""
+    hub = text.strip().removeprefix("hf://")
+    if hub and not (_HUB.fullmatch(hub) and ".." not in hub and len(hub) < 300):
+        raise CheckpointError(f"hub is {text[:200]!r}; expected owner/repo/file.safetensors, or nothing")
+    return hub
+
+
+def check_download(hub: str) -> None:
+    """Say in the log what will be fetched; refuse what is too large to be a checkpoint of ours."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+    owner, repo, file = hub.split("/", 2)
+    if isinstance(try_to_load_from_cache(f"{owner}/{repo}", file), str):
+        return
+    size = None
+    with suppress(Exception):  # no connection, no such file: fetching says so better
+        size = get_hf_file_metadata(hf_hub_url(f"{owner}/{repo}", file), timeout=10).size
+    if size is not None and size > LARGEST_DOWNLOAD:
+        raise CheckpointError(f"{hub} has {size / 2**30:.1f} GB, which is no ATW checkpoint; check the name")
+    log.info("fetching %s (%s MB) from the Hugging Face Hub", hub, "?" if size is None else size >> 20)
 
 
 def load_model(name: str, hub: str = "") -> Model:
     """A bundled or local checkpoint, or one of the Hub if ``hub`` is ``owner/repo/file.safetensors``."""
-    hub = hub.strip().removeprefix("hf://")
+    hub = hub_address(hub)
+    if hub:
+        check_download(hub)
     checkpoint = load_checkpoint(f"hf://{hub}" if hub else model_path(name))
     generator = checkpoint.generator.requires_grad_(False)
     patcher = comfy.model_patcher.ModelPatcher(generator, mm.get_torch_device(), mm.unet_offload_device())
@@ -253,15 +169,29 @@ def temporary(suffix: str) -> Path:
 
 
 def output_name(prefix: str, suffix: str, size: tuple[int, int]) -> tuple[Path, str, str]:
-    """(file, name, subfolder) for a result in output/, numbered; refuses a prefix that leads out of it."""
-    root = folder_paths.get_output_directory()
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, *size)
-    inside(Path(folder), [Path(root)])
-    file = f"{name}_{counter:05}_{suffix}"
-    while os.path.lexists(os.path.join(folder, file)):
+    """(file, name, subfolder) for a result in output/, numbered; refuses a prefix that leads out of it.
+
+    size: (width, height). Checked before the host makes folders, which it would do through a link.
+    """
+    root = Path(folder_paths.get_output_directory())
+    prefix = _dated(prefix, size)
+    if len(prefix) > 200 or any(ord(c) < 32 for c in prefix):
+        raise OutputError(f"filename_prefix {prefix[:200]!r} is no file name; choose a shorter, plain one")
+    inside(root / os.path.normpath(prefix), [root])
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, str(root), *size)
+    while os.path.lexists(os.path.join(folder, file := f"{name}_{counter:05}_{suffix}")):
         counter += 1
-        file = f"{name}_{counter:05}_{suffix}"
-    return Path(folder) / file, file, subfolder
+    return inside(Path(folder) / file, [root]), file, subfolder
+
+
+def _dated(prefix: str, size: tuple[int, int]) -> str:
+    """The host's own variables, filled in."""
+    now = time.localtime()
+    facts = {"width": size[0], "height": size[1], "year": now.tm_year}
+    facts |= {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour}
+    for name, value in (facts | {"minute": now.tm_min, "second": now.tm_sec}).items():
+        prefix = prefix.replace(f"%{name}%", f"{value:02}")
+    return prefix
 
 
 # --- rendering --------------------------------------------------------------------------------------------
@@ -273,14 +203,14 @@ class Progress:
     def __init__(self, total: int) -> None:
         self._bar, self._total, self._done = comfy.utils.ProgressBar(total), total, 0
 
-    def step(self, picture: Tensor | None = None) -> None:
-        """One more is done. picture: [1,3,H,W]."""
+    def step(self, picture: Tensor | None = None, steps: int = 1) -> None:
+        """``steps`` more are done. picture: [1,3,H,W], shown for some two dozen of them."""
         mm.throw_exception_if_processing_interrupted()
-        self._done += 1
         preview = None
-        if picture is not None:
+        if picture is not None and self._done % max(1, self._total // 24) == 0:
             with suppress(Exception):  # a preview must never stop a render
                 preview = ("JPEG", _thumbnail(picture), 512)
+        self._done += steps
         self._bar.update_absolute(self._done, self._total, preview)
 
 
@@ -290,66 +220,65 @@ def _thumbnail(picture: Tensor, side: int = 256) -> Image.Image:
     return Image.fromarray((small * 255).round().byte().movedim(0, -1).cpu().numpy())
 
 
-def masked(moved: Moved, residuals: Residuals) -> Motion:
-    """The motion, fading out at the frame's edge."""
-    motion = moved.motion
-    if moved.masked or residuals.frame.feather == 0:
-        return motion
-    mask = residuals.mask().to(motion.field)
-    if mask.shape != motion.field.shape[-2:]:
-        raise ShapeError(
-            f"motion is {motion.field.shape[-1]} wide, the photo was decomposed to {residuals.size}; "
-            "use one size"
-        )
-    return Motion(motion.field * mask, motion.weight)
+def signal_for(model: Model, driving: Driving, low: Tensor, units: Mapping[str, float]) -> Tensor:
+    """[T,N] on the CPU: what drives ``model`` on a face seen as ``low``, or read at the photo's resolution.
+
+    Units that the model does not know are left out, and named in the log.
+    """
+    spec = model.checkpoint.signal
+    if isinstance(driving, Named):
+        reads = driving.target and spec.kind == "relative"
+    else:
+        reads = driving.absolute or spec.kind == "absolute"
+    if reads and not units:
+        units = read(low.cpu().float(), FaceFrame.whole(low.shape[-2], low.shape[-1])).units
+    values, dropped = vectors(driving, spec, units)
+    if dropped:
+        log.warning("%s does not know %s: left out", model.checkpoint.path.stem, ", ".join(dropped))
+    return values
 
 
-def shown_by(model: Model, low: Tensor, units: Mapping[str, float]) -> Mapping[str, float]:
-    """What the face shows: as read in the photo, or else from its small image."""
-    if units or model.checkpoint.signal.kind != "relative":
-        return units
-    return read(low.cpu(), FaceFrame.whole(low.shape[-2], low.shape[-1])).units
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the graphics card is full."""
+    known = getattr(mm, "is_oom", None)
+    return bool(known(error)) if known else isinstance(error, torch.cuda.OutOfMemoryError)
 
 
-def render(
+def render(parts: Decomposed, lows: Lows, config: ReswarpConfig, device: torch.device) -> Iterator[Tensor]:
+    """Frames [1,3 or 4,H,W] of ``parts`` on ``device``, or wherever there is room for them."""
+    room = Room.on(device)
+    return rendering.frames(parts, lows, config, room, out_of_memory, mm.soft_empty_cache)
+
+
+def driven(
     model: Model,
     parts: Decomposed,
     driving: Driving,
     moved: Moved | None,
     weights: Sequence[float] | None,
     config: ReswarpConfig,
-) -> Iterator[Tensor]:
-    """Frames [1,3 or 4,H,W] at the photo's size, one at a time: the main path, from parts.
+) -> tuple[Iterator[Tensor], int]:
+    """(frames, how many): the main path, from parts. A motion made before, or else the model's own.
 
-    moved: a motion made before; else ``weights`` interpolate the model's own. The photo is worked on where
-    the model is; if it does not fit there, on the CPU.
+    weights: scale a signal of a single step into a clip. Everything the host must make room for is asked for
+    at once.
     """
-    residuals = parts.residuals
-    device = model.ready(8 * residuals.photo.numel() * residuals.photo.element_size())
-    low = residuals.low.to(device, torch.float32)
-    signal = driving.vector(model.checkpoint.signal, shown_by(model, low, parts.units)).to(device)
-    if moved is None:
-        batches = generate(model.checkpoint, residuals, signal, weights)
+    signal = signal_for(model, driving, parts.residuals.low, parts.units)
+    if moved is not None:
+        lows, count = rendering.refined(model.checkpoint, parts.residuals, signal, moved), len(moved)
     else:
-        motion = masked(moved, residuals)
-        motion = Motion(motion.field.to(device), motion.weight.to(device))
-        batches = refine(model.checkpoint, low, signal, motion)
-    here, alpha = _at(residuals, parts.alpha, device)
-    buffer = torch.empty_like(here.photo)
-    for some in batches:
-        frames = reswarp(here, some.motion, some.refined, config, buffer)
-        if alpha is None:
-            yield from frames
-        else:
-            yield from (torch.cat([f, alpha], 1) for f in frames)
+        lows = rendering.predicted(model.checkpoint, parts.residuals, signal, weights)
+        count = len(signal) if weights is None else len(weights)
+    device = model.ready(rendering.needed(parts.residuals))
+    return render(parts, lows, config, device), count
 
 
-def _at(residuals: Residuals, alpha: Tensor | None, device: torch.device) -> tuple[Residuals, Tensor | None]:
-    with suppress(mm.OOM_EXCEPTION):
-        if device != residuals.photo.device:
-            moved = replace(residuals, photo=residuals.photo.to(device), low=residuals.low.to(device))
-            return moved, None if alpha is None else alpha.to(device)
-    return residuals, alpha
+def room_for(parts: Decomposed) -> torch.device:
+    """Where to make frames without a model, room for them made."""
+    device = mm.get_torch_device()
+    if device.type != "cpu":
+        mm.free_memory(rendering.needed(parts.residuals), device)
+    return device
 
 
 def note(model: Model) -> dict[str, str]:
@@ -375,32 +304,13 @@ def write_clip(
     fps: float,
     metadata: Mapping[str, str],
     sound: Sound | None,
-) -> str | None:
-    """Encode ``frames`` one by one; the file appears when it is complete. What to know about it, or None."""
+) -> None:
+    """Encode ``frames`` one by one; the file appears when it is complete. size: (height, width)."""
     progress = Progress(count)
     with ClipWriter(path, size[1], size[0], fps, metadata=metadata, sound=sound) as writer:
-        for k, frame in enumerate(frames):
-            shown = k % max(1, count // 24) == 0
-            progress.step(frame if shown else None)
+        if writer.note:
+            log.info(writer.note)
+        for frame in frames:
+            progress.step(frame)
             frame = frame.cpu()
             writer.write(frame[:, :3], alpha=frame[:, 3:] if frame.shape[1] == 4 else None)
-    return writer.note
-
-
-def check_fits(count: int, size: tuple[int, int], channels: int = 3) -> None:
-    """Refuse an IMAGE batch that would not fit into memory."""
-    import psutil
-
-    needed = count * size[0] * size[1] * channels * 4
-    free = psutil.virtual_memory().available
-    if needed > 0.8 * free:
-        raise InputError(
-            f"{count} frames of {size[1]}x{size[0]} take {needed / 2**30:.1f} GB as an IMAGE batch and "
-            f"{free / 2**30:.1f} GB are free; ATW Render Video writes a clip of any length in constant memory"
-        )
-
-
-def schema(**arguments: Any) -> io.Schema:  # noqa: ANN401
-    """``io.Schema`` of what this host knows of ``arguments``; newer ones are left out on older hosts."""
-    known = getattr(io.Schema, "__dataclass_fields__", {})
-    return io.Schema(**{k: v for k, v in arguments.items() if k in known})

@@ -11,26 +11,18 @@ from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
 from .checkpoints import DEFAULT
-from .faces import largest
 from .host import (
-    MOST_FRAMES,
-    Decomposed,
-    Driving,
-    Found,
     Model,
-    Moved,
+    driven,
     load_model,
     note,
     output_name,
-    render,
-    schema,
     temporary,
     to_image,
-    to_photo,
-    to_sound,
     workflow_of,
     write_clip,
 )
+from .nodes_guard import guarded, schema
 from .nodes_parts import (
     MODE_TIP,
     MODES,
@@ -41,16 +33,24 @@ from .nodes_parts import (
     ResidualsSocket,
     SignalSocket,
     expression_input,
+    find_face,
 )
 from .reswarp import ReswarpConfig, decompose
 from .signals import CURVES, curve
+from .sockets import MOST_FRAMES, Decomposed, Driving, Found, Moved, Named, to_photo, to_sound
+from .types import Signal
 
 FORMATS = ["mp4", "mkv", "mov", "webm", "webp", "gif"]  # append only: shared workflows name them
 
 
 def fps_input() -> Any:  # noqa: ANN401 (the host's type)
     return io.Float.Input(
-        "fps", default=24.0, min=1.0, max=120.0, step=1.0, tooltip="Frames a second of the clip."
+        "fps",
+        default=24.0,
+        min=1.0,
+        max=120.0,
+        step=1.0,
+        tooltip="Frames a second of the clip. A signal that knows its own (from a video or a file) keeps it.",
     )
 
 
@@ -78,7 +78,7 @@ def optional_inputs() -> list[Any]:
         MotionSocket.Input(
             "motion",
             optional=True,
-            tooltip="From ATW Interpolate Motion: one frame of the clip each. Without it the clip is a single frame at full strength.",
+            tooltip="From ATW Interpolate Motion: one frame of the clip each. Without it every step of the signal is a frame: a named expression is a single one, at full strength.",
         ),
         io.Audio.Input("audio", optional=True, tooltip="Plays along; cut, or followed by silence."),
     ]
@@ -98,6 +98,7 @@ class RenderVideo(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(
         cls,
         note: bool,
@@ -138,6 +139,7 @@ class SaveVideo(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(
         cls,
         note: bool,
@@ -148,7 +150,7 @@ class SaveVideo(io.ComfyNode):
         audio: Mapping[str, Any] | None = None,
         **rest: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
-        height, width = residuals.residuals.photo.shape[-2:]
+        height, width = residuals.size
         path, name, subfolder = output_name(filename_prefix, f".{format}", (width, height))
         _write(path, workflow_of(cls.hidden), note, fps, audio, residuals=residuals, **rest)
         saved = ui.SavedResult(name, subfolder, io.FolderType.output)
@@ -174,11 +176,10 @@ def _write(
     motion: Moved | None = None,
 ) -> None:
     config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
-    count = len(motion.motion) if motion else 1
-    frames = render(model, residuals, signal, motion, [1.0], config)
-    height, width = residuals.residuals.photo.shape[-2:]
+    frames, count = driven(model, residuals, signal, motion, None, config)
+    rate = signal.fps if isinstance(signal, Signal) and signal.fps else fps
     facts = {**metadata, **(note(model) if tell else {})}
-    write_clip(path, frames, count, (height, width), fps, facts, to_sound(audio))
+    write_clip(path, frames, count, residuals.size, rate, facts, to_sound(audio))
 
 
 class AnimatePortrait(io.ComfyNode):
@@ -212,6 +213,7 @@ class AnimatePortrait(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(
         cls,
         image: Tensor,
@@ -229,17 +231,17 @@ class AnimatePortrait(io.ComfyNode):
         model = model or load_model(DEFAULT)
         photo, alpha = to_photo(image)
         if frame is None:
-            face = largest(photo.cpu())
+            face = find_face(photo)
             frame = Found(face.frame, face.units)
         parts = decompose(photo, frame.frame, model.checkpoint.generator.config.size)
-        held, driving = Decomposed(parts, alpha, dict(frame.units)), Driving(expression, strength)
+        held, named = Decomposed(parts, alpha, frame.units), Named(expression, strength)
         config = ReswarpConfig(mode)  # type: ignore[arg-type]
-        still = to_image(next(iter(render(model, held, driving, None, [1.0], config))))
-        path = temporary(".mp4")
-        clip = render(model, held, driving, None, _curve(curve, frames), config)
-        size = (photo.shape[-2], photo.shape[-1])
-        write_clip(path, clip, frames, size, fps, _note(model) if note else {}, to_sound(audio))
-        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), still)
+        still, _ = driven(model, held, named, None, [1.0], config)
+        shown = to_image(next(still), held.span())
+        clip, count = driven(model, held, named, None, _curve(curve, frames), config)
+        path, facts = temporary(".mp4"), _note(model) if note else {}
+        write_clip(path, clip, count, held.size, fps, facts, to_sound(audio))
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), shown)
 
 
 _curve, _note = curve, note  # the inputs of the node above have these names

@@ -1,47 +1,27 @@
-"""The paper's path, node by node: model, face, decomposition, expression, generator, motion, ResWarp."""
+"""The paper's path, node by node, up to the networks: model, face, decomposition, expression."""
 
 # pyright: reportMissingImports=false, reportMissingModuleSource=false
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import comfy.model_management as mm
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from .animate import refine
-from .faces import face_from_landmarks, largest, read
+from .faces import Face, face_from_landmarks, largest, read
 from .frames import frame_from_box, frame_from_mask
-from .host import (
-    MOST_FRAMES,
-    Decomposed,
-    Driving,
-    Found,
-    Model,
-    Moved,
-    Progress,
-    check_fits,
-    landmarks_of,
-    load_model,
-    masked,
-    model_names,
-    model_path,
-    schema,
-    shown_by,
-    to_image,
-    to_low,
-    to_mask,
-    to_photo,
-)
+from .host import check_fits, hub_address, load_model, model_names, model_path, to_image
 from .images import read_photo
+from .nodes_guard import guarded, schema
 from .pyramid import downsample
-from .reswarp import ReswarpConfig, decompose, reswarp
-from .sheets import arrows_view, frame_view, motion_view, residual_view
-from .signals import CURVES, curve
-from .types import FaceFrame, InputError, Motion, ShapeError
+from .reswarp import decompose
+from .sheets import frame_view, residual_view
+from .sockets import Decomposed, Found, Named, landmarks_of, to_mask, to_photo
+from .types import AtwError, FaceFrame, InputError
 from .warp import feather_picture
 
 ModelSocket, FrameSocket = io.Custom("ATW_MODEL"), io.Custom("ATW_FRAME")
@@ -88,15 +68,24 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, hub: str) -> str:
-        if hub.strip():
+    def validate_inputs(cls, checkpoint: str = "", hub: str = "") -> bool | str:
+        try:  # before anything runs; either is missing here if it comes over a wire
+            if not hub_address(hub) and checkpoint:
+                model_path(checkpoint)
+        except AtwError as e:
+            return str(e)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str = "", hub: str = "") -> str:
+        if hub.strip() or not checkpoint:
             return hub
         stat = model_path(checkpoint).stat()
         return f"{checkpoint} {stat.st_mtime_ns} {stat.st_size}"
 
     @classmethod
     def execute(cls, checkpoint: str, hub: str) -> io.NodeOutput:
-        return io.NodeOutput(load_model(checkpoint, hub))
+        return io.NodeOutput(load_model(str(checkpoint), str(hub)))
 
 
 class ExamplePortrait(io.ComfyNode):
@@ -117,6 +106,7 @@ class ExamplePortrait(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(cls, size: int) -> io.NodeOutput:
         pixels = read_photo(PORTRAIT).pixels
         small = pixels if size == pixels.shape[-1] else downsample(pixels, (size, size))
@@ -165,6 +155,7 @@ class FaceFrameNode(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(
         cls,
         image: Tensor,
@@ -177,10 +168,9 @@ class FaceFrameNode(io.ComfyNode):
         landmarks: Mapping[str, Any] | None = None,
     ) -> io.NodeOutput:
         photo, _ = to_photo(image)
-        found = _found(photo, where, index, (x, y, side), mask, landmarks)
-        view = frame_view(photo, found.frame)
-        soft = feather_picture(found.frame)
-        shown = to_image(view[None])
+        found = _found(photo.cpu(), where, index, (x, y, side), mask, landmarks)
+        soft = feather_picture(found.frame).to(mm.intermediate_device())
+        shown = to_image(frame_view(photo, found.frame)[None])
         return io.NodeOutput(found, soft[None], shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
@@ -193,32 +183,27 @@ def _found(
     landmarks: Mapping[str, Any] | None,
 ) -> Found:
     height, width = photo.shape[-2:]
-    photo = photo.cpu()
     if where == "whole image":
-        frame = FaceFrame.whole(height, width)
-        return Found(frame, read(photo, frame).units)
-    if where == "auto" and landmarks is not None:
-        face = face_from_landmarks(landmarks_of(landmarks, index, (height, width)), height, width, photo)
-        return Found(face.frame, face.units)
-    if mask is not None:
-        painted = to_mask(mask)
-        if tuple(painted.shape) != (height, width):
-            raise ShapeError(
-                f"mask is {painted.shape[1]}x{painted.shape[0]}, the photo is {width}x{height}; use one size"
-            )
-        frame = frame_from_mask(painted)
+        face = read(photo, FaceFrame.whole(height, width))
+    elif where == "auto" and landmarks is not None:
+        points = landmarks_of(landmarks, index, (height, width))
+        face = face_from_landmarks(points, height, width, photo)
+    elif mask is not None:
+        face = read(photo, frame_from_mask(to_mask(mask, (height, width))))
     elif where == "box":
-        frame = frame_from_box(*box, height, width)
+        face = read(photo, frame_from_box(*box, height, width))
     else:
-        try:
-            face = largest(photo, index)
-        except InputError as e:
-            text = str(e).split(";")[0]
-            raise InputError(
-                f"{text}; choose where: box with x, y, side, paint a mask, or choose whole image"
-            ) from None
-        return Found(face.frame, face.units)
-    return Found(frame, read(photo, frame).units)
+        face = find_face(photo, index)
+    return Found(face.frame, face.units)
+
+
+def find_face(photo: Tensor, index: int = 0) -> Face:
+    """The face of rank ``index`` by size, or an error that says what to do in the graph."""
+    try:
+        return largest(photo.cpu(), index)
+    except InputError as e:
+        advice = "choose where = box with x, y, side, paint a mask, or choose whole image, in ATW Face Frame"
+        raise InputError(f"{str(e).split(';')[0]}; {advice}") from None
 
 
 class Decompose(io.ComfyNode):
@@ -258,11 +243,13 @@ class Decompose(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(cls, image: Tensor, size: int, upsampling: str, frame: Found | None = None) -> io.NodeOutput:
         photo, alpha = to_photo(image)
+        check_fits(1, (photo.shape[-2], photo.shape[-1]), 12, "scale the photo down")
         parts = decompose(photo, frame.frame if frame else None, size)
         view = residual_view(parts.residual(upsampling))  # type: ignore[arg-type]
-        held = Decomposed(parts, alpha, dict(frame.units) if frame else {})
+        held = Decomposed(parts, alpha, frame.units if frame else {})
         return io.NodeOutput(to_image(parts.low), held, to_image(view))
 
 
@@ -290,221 +277,9 @@ class Expression(io.ComfyNode):
         )
 
     @classmethod
+    @guarded
     def execute(cls, expression: str, strength: float, target: bool) -> io.NodeOutput:
-        return io.NodeOutput(Driving(expression, strength, target))
+        return io.NodeOutput(Named(expression, strength, target))
 
 
-class GeneratorNode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ATWGenerator",
-            display_name="ATW Generator",
-            category="ATW",
-            description="The networks: predict how the small image moves under the signal, warp it (coarse), repaint it (refined). A connected motion is used instead of predicting one.",
-            search_aliases=["motion network", "refinement network"],
-            inputs=[
-                ModelSocket.Input("model"),
-                io.Image.Input("low", tooltip="From ATW Decompose, at the model's size."),
-                SignalSocket.Input("signal"),
-                MotionSocket.Input(
-                    "motion", optional=True, tooltip="Skips prediction; each of its frames is refined."
-                ),
-                FrameSocket.Input(
-                    "frame",
-                    optional=True,
-                    tooltip="The frame that the photo was decomposed with: motion fades out at its edge, and what the face shows is known at the photo's resolution.",
-                ),
-            ],
-            outputs=[
-                MotionSocket.Output(display_name="motion"),
-                io.Image.Output(display_name="coarse"),
-                io.Image.Output(display_name="refined"),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        model: Model,
-        low: Tensor,
-        signal: Driving,
-        motion: Moved | None = None,
-        frame: Found | None = None,
-    ) -> io.NodeOutput:
-        size = model.checkpoint.generator.config.size
-        image = to_low(low, size)
-        count = len(motion.motion) if motion else 1
-        check_fits(count, (size, size), 16)
-        device = model.ready(count * size * size * 256)
-        image = image.to(device)
-        square = FaceFrame.whole(size, size) if frame is None else frame.frame
-        vector = signal.vector(model.checkpoint.signal, shown_by(model, image, frame.units if frame else {}))
-        vector = vector.to(device)
-        parts = decompose(
-            image, FaceFrame(((size, 0.0, 0.0), (0.0, size, 0.0)), size, size, square.feather), size
-        )
-        with torch.no_grad():
-            if motion is None:
-                asks = float(bool((vector != 0).any()) or model.checkpoint.signal.kind != "relative")
-                field = model.checkpoint.generator.predict_motion(image, vector, parts.mask())
-                moved = Moved(Motion(field, torch.full((1,), asks, device=device)), frame is not None)
-            else:
-                moved = Moved(masked(motion, parts), motion.masked or frame is not None)
-            now = Motion(moved.motion.field.to(device), moved.motion.weight.to(device))
-            some = []
-            for batch in refine(model.checkpoint, image, vector, now):
-                Progress(1).step()
-                some.append(batch)
-        stored = Moved(Motion(now.field.cpu(), now.weight.cpu()), moved.masked)
-        coarse, refined = (torch.cat([getattr(b, k) for b in some]) for k in ("coarse", "refined"))
-        return io.NodeOutput(stored, to_image(coarse), to_image(refined))
-
-
-class InterpolateMotion(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ATWInterpolateMotion",
-            display_name="ATW Interpolate Motion",
-            category="ATW",
-            description="One motion becomes a clip: field and weight are scaled together, frame by frame.",
-            search_aliases=["animate", "motion curve", "keyframes"],
-            inputs=[
-                MotionSocket.Input("motion", tooltip="A single motion."),
-                io.Int.Input("frames", default=48, min=1, max=MOST_FRAMES, tooltip="Length of the clip."),
-                io.Combo.Input(
-                    "curve",
-                    options=list(CURVES),
-                    default="pulse",
-                    tooltip="How it comes and goes: linear and ease end at the full motion, pulse and pingpong come back.",
-                ),
-                io.Float.Input(
-                    "start", default=0.0, min=0.0, max=1.5, step=0.05, tooltip="Weight where the curve is 0."
-                ),
-                io.Float.Input(
-                    "end", default=1.0, min=0.0, max=1.5, step=0.05, tooltip="Weight where the curve is 1."
-                ),
-                io.Float.Input(
-                    "weights",
-                    optional=True,
-                    force_input=True,
-                    tooltip="A list of floats, one weight a frame, from any node: used instead of the curve.",
-                ),
-            ],
-            outputs=[MotionSocket.Output(display_name="motion")],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        motion: Moved,
-        frames: int,
-        curve: str,  # noqa: A002
-        start: float,
-        end: float,
-        weights: float | Sequence[float] | None = None,
-    ) -> io.NodeOutput:
-        return io.NodeOutput(
-            Moved(motion.motion.scaled(_weights(frames, curve, start, end, weights)), motion.masked)
-        )
-
-
-def _weights(
-    frames: int, name: str, start: float, end: float, given: float | Sequence[float] | None
-) -> list[float]:
-    if given is None:
-        return [start + (end - start) * w for w in curve(name, frames)]
-    values = [float(v) for v in given] if isinstance(given, Sequence) else [float(given)]  # type: ignore[arg-type]
-    if not 1 <= len(values) <= MOST_FRAMES or not all(-10 <= v <= 10 for v in values):
-        raise InputError(
-            f"{len(values)} weights were given; expected 1 to {MOST_FRAMES} numbers from -10 to 10"
-        )
-    return values
-
-
-class ResWarpNode(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ATWResWarp",
-            display_name="ATW ResWarp",
-            category="ATW",
-            description="Warps the photo's detail with the motion and adds it to the refined image: frames at the photo's own resolution, as an IMAGE batch.",
-            search_aliases=["residual warping", "full resolution"],
-            inputs=[
-                ResidualsSocket.Input("residuals"),
-                MotionSocket.Input("motion"),
-                io.Image.Input("refined", tooltip="From ATW Generator, one image a frame of the motion."),
-                io.Combo.Input("mode", options=MODES, default="aligned", tooltip=MODE_TIP),
-                io.Boolean.Input(
-                    "gate",
-                    default=True,
-                    tooltip="aligned only: where new content appears (teeth), drop the photo's detail, which does not belong there.",
-                ),
-            ],
-            outputs=[io.Image.Output(display_name="images")],
-        )
-
-    @classmethod
-    def execute(
-        cls, residuals: Decomposed, motion: Moved, refined: Tensor, mode: str, gate: bool
-    ) -> io.NodeOutput:
-        parts, count = residuals.residuals, len(motion.motion)
-        channels = 3 if residuals.alpha is None else 4
-        height, width = parts.photo.shape[-2:]
-        check_fits(count, (height, width), channels)
-        painted = refined[..., :3].detach().movedim(-1, 1).to(parts.photo.device).float()
-        frames = reswarp(parts, masked(motion, parts), painted, ReswarpConfig(mode, "bilinear", gate))  # type: ignore[arg-type]
-        images, progress = None, Progress(count)
-        for k, frame in enumerate(frames):
-            progress.step(frame if k % max(1, count // 24) == 0 else None)
-            if residuals.alpha is not None:
-                frame = torch.cat([frame, residuals.alpha.to(frame)], 1)
-            one = to_image(frame)
-            images = one.new_empty((count, *one.shape[1:])) if images is None else images
-            images[k] = one[0]
-        return io.NodeOutput(images)
-
-
-class MotionPreview(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return schema(
-            node_id="ATWMotionPreview",
-            display_name="ATW Motion Preview",
-            category="ATW",
-            description="The motion as a colour wheel (hue: where to, saturation: how far) and as arrows over an image.",
-            search_aliases=["optical flow", "flow visualisation", "colour wheel"],
-            inputs=[
-                MotionSocket.Input("motion"),
-                io.Image.Input("image", optional=True, tooltip="Drawn under the arrows: the small image."),
-                io.Int.Input("size", default=512, min=128, max=2048, step=16, tooltip="Side in pixels."),
-            ],
-            outputs=[io.Image.Output(display_name="colours"), io.Image.Output(display_name="arrows")],
-        )
-
-    @classmethod
-    def execute(cls, motion: Moved, size: int, image: Tensor | None = None) -> io.NodeOutput:
-        field = motion.motion.field.float().cpu()
-        check_fits(2 * len(field), (size, size))
-        below = None if image is None else to_photo(image[:1])[0].cpu()
-        grown = torch.nn.functional.interpolate(
-            field, size=(size, size), mode="bilinear", align_corners=False
-        )
-        colours = to_image(motion_view(grown))
-        arrows = to_image(torch.stack([arrows_view(f, below, size) for f in field]))
-        return io.NodeOutput(colours, arrows, ui=ui.PreviewImage(colours[-1:], cls=cls))
-
-
-NODES: list[type[io.ComfyNode]] = [
-    LoadModel,
-    ExamplePortrait,
-    FaceFrameNode,
-    Decompose,
-    Expression,
-    GeneratorNode,
-    InterpolateMotion,
-    ResWarpNode,
-    MotionPreview,
-]
+NODES: list[type[io.ComfyNode]] = [LoadModel, ExamplePortrait, FaceFrameNode, Decompose, Expression]

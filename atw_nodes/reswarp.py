@@ -54,12 +54,14 @@ class ReswarpConfig:
     """How the high-resolution frame is composed.
 
     upsample: how images (not motions) are up-sampled, the paper's ablation. gate: ``aligned`` only: where the
-    refined result shows content that the photo does not have (teeth), drop the warped residual.
+    refined result shows content that the photo does not have (teeth), drop the warped residual. rows: the
+    height of the tiles worked on at a time; fewer need less memory.
     """
 
     mode: ReswarpMode = ReswarpMode.ALIGNED
     upsample: Upsampling = "bilinear"
     gate: bool = True
+    rows: int = ROWS
 
     def __post_init__(self) -> None:
         try:
@@ -68,6 +70,8 @@ class ReswarpConfig:
             known = ", ".join(m.value for m in ReswarpMode)
             raise InputError(f"ResWarp mode {self.mode!r} is unknown; expected one of {known}") from None
         up_taps(1, 1, self.upsample)  # refuses an unknown name
+        if self.rows < 1:
+            raise InputError(f"tiles of {self.rows} rows cannot be worked on; expected at least 1")
 
     @classmethod
     def paper(cls) -> ReswarpConfig:
@@ -127,16 +131,17 @@ def decompose(photo: Tensor, frame: FaceFrame | None = None, size: int = 128) ->
 
 
 def _octave(
-    image: Tensor, lowband: Tensor, base: Tensor, field: Tensor, mode: Upsampling, out: Tensor
+    image: Tensor, lowband: Tensor, base: Tensor, field: Tensor, config: ReswarpConfig, out: Tensor
 ) -> Tensor:
     """up(base) + warp(image - up(lowband), up(field)) into ``out``: one step of Fig. 2a or Fig. 3, tile by
     tile.
     """
     height, width = image.shape[-2:]
+    mode = config.upsample
     plane = Plane(FaceFrame.whole(height, width), working_type(image), image.device)
     rows, columns = up_taps(base.shape[-2], height, mode), up_taps(base.shape[-1], width, mode)
     low = (up_taps(lowband.shape[-2], height, mode), up_taps(lowband.shape[-1], width, mode), lowband)
-    for at in tiles(0, 0, width, height):
+    for at in tiles(0, 0, width, height, config.rows):
         x0, y0, x1, y1 = at
         warped = gather(image, plane.displaced(at, field), (x0, y0), low)
         store(out, at, warped.add_(table_part(base, rows.part(y0, y1), columns.part(x0, x1))))
@@ -148,13 +153,13 @@ def _whole(
 ) -> Tensor:
     """Vanilla or multiscale on a whole image, exactly as the paper prints them."""
     if config.mode is ReswarpMode.VANILLA:
-        return _octave(photo, low, refined, field, config.upsample, out)
+        return _octave(photo, low, refined, field, config, out)
     levels = gaussian_pyramid(photo, low.shape[-1])
     below, result = levels.pop(), refined
     while levels:
         image = levels.pop()
         target = torch.empty_like(image) if levels else out
-        result = _octave(image, below, result, field, config.upsample, target)
+        result = _octave(image, below, result, field, config, target)
         below = image
     if result is refined:  # the photo is as small as the low-resolution image: no residual
         store(out, (0, 0, out.shape[-1], out.shape[-2]), refined)
@@ -185,7 +190,7 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
     """C = up(R - down(W)), octave by octave, and the gate's tables."""
     photo, frame = residuals.photo, residuals.frame
     down = (
-        _downsampled_warp(photo, field, residuals.size)
+        _downsampled_warp(photo, field, residuals.size, config.rows)
         if frame.is_whole
         else canonical(photo, frame, residuals.size, field)
     )
@@ -201,18 +206,18 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
     return _Correction(grow(error), grow(residual_gate(error)), grow(down))
 
 
-def _downsampled_warp(photo: Tensor, field: Tensor, size: int) -> Tensor:
-    """down(warp(photo, field)) of a whole image, a strip at a time: [1,3,size,size]."""
+def _downsampled_warp(photo: Tensor, field: Tensor, size: int, most: int) -> Tensor:
+    """down(warp(photo, field)) of a whole image, strips of ``most`` rows at a time: [1,3,size,size]."""
     height, width = photo.shape[-2:]
     plane = Plane(FaceFrame.whole(height, width), working_type(photo), photo.device)
     rows, columns = area_taps(height, size), area_taps(width, size)
     out = torch.empty(1, photo.shape[1], size, size, dtype=working_type(photo), device=photo.device)
-    step = max(1, ROWS * size // height)
+    step = max(1, most * size // height)
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
         strip = torch.empty(1, photo.shape[1], last - first, width, dtype=out.dtype, device=out.device)
-        for x0, y0, x1, y1 in tiles(0, first, width, last):
+        for x0, y0, x1, y1 in tiles(0, first, width, last, most):
             at = (x0, y0, x1, y1)
             strip[..., y0 - first : y1 - first, x0:x1] = gather(photo, plane.displaced(at, field), (x0, y0))
         out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
@@ -237,10 +242,12 @@ def _in_frame(residuals: Residuals, field: Tensor, refined: Tensor, config: Resw
     return _Correction(result.sub_(backward_warp(image, upsample(field, (n, n)))))
 
 
-def _write(photo: Tensor, frame: FaceFrame, field: Tensor, c: _Correction | None, out: Tensor) -> None:
+def _write(
+    photo: Tensor, frame: FaceFrame, field: Tensor, c: _Correction | None, out: Tensor, rows: int = ROWS
+) -> None:
     """The writing pass: W + m·C inside the frame's bounding box; pixels of mask 0 are copied."""
     plane = Plane(frame, working_type(photo), photo.device)
-    for at in tiles(*frame.bounds()):
+    for at in tiles(*frame.bounds(), rows):
         x0, y0, x1, y1 = at
         points = None if frame.is_whole else plane.points(at)
         mask = None if points is None else feather_mask(points, frame.feather)
@@ -322,9 +329,9 @@ def _frames(
             else:
                 r = refined[t : t + 1].to(photo.device, kind)
                 if config.mode is ReswarpMode.ALIGNED:
-                    _write(photo, frame, field, _aligned(residuals, field, r, config), out)
+                    _write(photo, frame, field, _aligned(residuals, field, r, config), out, config.rows)
                 elif frame.is_whole:
                     _whole(photo, residuals.low, field, r, config, out)
                 else:
-                    _write(photo, frame, field, _in_frame(residuals, field, r, config), out)
+                    _write(photo, frame, field, _in_frame(residuals, field, r, config), out, config.rows)
         yield out

@@ -59,10 +59,10 @@ def table_part(table: Tensor, rows: Taps, columns: Taps) -> Tensor:
     return columns.shifted(c0)(rows.shifted(r0)(part, -2), -1)
 
 
-def tiles(left: int, top: int, right: int, bottom: int) -> Iterator[Tile]:
-    for y in range(top, bottom, ROWS):
+def tiles(left: int, top: int, right: int, bottom: int, rows: int = ROWS) -> Iterator[Tile]:
+    for y in range(top, bottom, rows):
         for x in range(left, right, COLUMNS):
-            yield x, y, min(x + COLUMNS, right), min(y + ROWS, bottom)
+            yield x, y, min(x + COLUMNS, right), min(y + rows, bottom)
 
 
 def store(out: Tensor, at: Tile, values: Tensor) -> None:

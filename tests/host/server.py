@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PACK = "My ATW pack"  # any folder name will do
+PACK = "Other-name"  # any folder name will do; where it has a space, hosts with a new aiohttp serve no help pages
 
 
 def installed() -> Path | None:
@@ -34,31 +35,45 @@ def python_of(comfy: Path) -> str:
     return next(f for f in found if f)
 
 
+CARD = {"--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram"}  # none goes with --cpu
+
+
 class RefusedError(Exception):
     """The server's answer to a prompt that it does not take."""
 
 
 class Server:
-    """``folder``: everything it writes. flags: beside --cpu."""
+    """``folder``: everything it writes. flags: beside --cpu, or on the graphics card if one of them says
+    how much of it to use. others: single-file packs beside ours.
+    """
 
-    def __init__(self, comfy: Path, folder: Path, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, comfy: Path, folder: Path, flags: tuple[str, ...] = (), others: tuple[Path, ...] = ()
+    ) -> None:
         self.folder = folder
         for name in ("custom_nodes", "models/atw", "input", "output", "temp", "user"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         link = folder / "custom_nodes" / PACK
         if not link.exists():
             link.symlink_to(ROOT)
+        for other in others:
+            shutil.copy(other, folder / "custom_nodes" / other.name)
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        command = [python_of(comfy), "main.py", "--cpu", "--port", str(self.port)]
+        command = [python_of(comfy), "main.py", "--port", str(self.port)]
+        command += [] if CARD & set(flags) else ["--cpu"]
         command += ["--base-directory", str(folder), "--database-url", f"sqlite:///{folder}/comfy.db", *flags]
         self._file = self.log.open("w")
-        self.process = subprocess.Popen(command, cwd=comfy, stdout=self._file, stderr=subprocess.STDOUT)
+        # threads that spin while they wait make a busy machine four times as slow
+        calm = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
+        self.process = subprocess.Popen(
+            command, cwd=comfy, stdout=self._file, stderr=subprocess.STDOUT, env=calm
+        )
 
-    def wait(self, seconds: float = 180) -> None:
+    def wait(self, seconds: float = 600) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
@@ -103,7 +118,7 @@ class Server:
         """Queue a prompt; its id."""
         return self.post("/prompt", {"prompt": prompt, "client_id": uuid.uuid4().hex})["prompt_id"]
 
-    def finish(self, number: str, seconds: float = 300) -> dict[str, Any]:
+    def finish(self, number: str, seconds: float = 900) -> dict[str, Any]:
         """Its entry in the history, once it ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -118,6 +133,18 @@ class Server:
     def run(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """Queue, wait, and return the history entry."""
         return self.finish(self.start(prompt))
+
+    def good(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        """``run``, which has to succeed."""
+        entry = self.run(prompt)
+        assert entry["status"]["status_str"] == "success", error_of(entry)
+        return entry
+
+    def error(self, prompt: dict[str, Any]) -> str:
+        """What ``run`` shows on the node that fails, as it has to."""
+        entry = self.run(prompt)
+        assert entry["status"]["status_str"] == "error", "was expected to fail"
+        return error_of(entry)
 
     def files(self, entry: dict[str, Any], *nodes: str) -> list[Path]:
         """Every file that the run shows, or those of ``nodes`` alone."""
@@ -137,6 +164,11 @@ class Server:
             if time.monotonic() > end:
                 raise TimeoutError("waited in vain")
             time.sleep(0.02)
+
+    def busy(self) -> float:
+        """Seconds of processor time that it has used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss(self) -> int:
         """Peak resident memory in bytes since the last ``reset_peak``."""

@@ -1,9 +1,10 @@
-"""The nodes in a real ComfyUI, over HTTP."""
+"""The nodes in a real ComfyUI, over HTTP: they are there, the workflows run, the cache and cancelling work."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 import urllib.parse
 from pathlib import Path
@@ -14,9 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .server import PACK, ROOT, RefusedError, Server, error_of
+from recipes.twins import twin
+
+from .prompts import clip, images, node, parts, reswarp, saved, temporary, video
+from .server import PACK, ROOT, Server
 
 TWINS = sorted(p for p in (ROOT / "tests" / "api").glob("*.json") if p.name != "object_info.json")
+RELEASED = sorted(
+    p for p in (ROOT / "tests" / "workflows_released").rglob("*.json") if p.name != "object_info.json"
+)
 NODES = {
     *("ATWLoadModel", "ATWExamplePortrait", "ATWFaceFrame", "ATWDecompose", "ATWExpression", "ATWGenerator"),
     *("ATWInterpolateMotion", "ATWResWarp", "ATWMotionPreview"),
@@ -24,83 +31,30 @@ NODES = {
 }
 
 
-def parts(**changes: Any) -> dict[str, Any]:
-    """The path node by node on a small portrait, without an output."""
-    prompt = {
-        "1": {"class_type": "ATWExamplePortrait", "inputs": {"size": 256}},
-        "2": {"class_type": "ATWLoadModel", "inputs": {"checkpoint": "atw-smile-128", "hub": ""}},
-        "3": {
-            "class_type": "ATWFaceFrame",
-            "inputs": {"image": ["1", 0], "where": "auto", "index": 0, "x": 0, "y": 0, "side": 512},
-        },
-        "4": {
-            "class_type": "ATWDecompose",
-            "inputs": {"image": ["1", 0], "frame": ["3", 0], "size": 128, "upsampling": "bilinear"},
-        },
-        "5": {
-            "class_type": "ATWExpression",
-            "inputs": {"expression": "smiling", "strength": 1.0, "target": True},
-        },
-        "6": {
-            "class_type": "ATWGenerator",
-            "inputs": {"model": ["2", 0], "low": ["4", 0], "signal": ["5", 0], "frame": ["3", 0]},
-        },
-        "7": {
-            "class_type": "ATWInterpolateMotion",
-            "inputs": {"motion": ["6", 0], "frames": 5, "curve": "pulse", "start": 0.0, "end": 1.0},
-        },
-    }
-    for key, value in changes.items():
-        node, name = key.split("_", 1)
-        prompt[node[1:]]["inputs"][name] = value
-    return prompt
-
-
-def clip(prompt: dict[str, Any]) -> dict[str, Any]:
-    prompt["8"] = {
-        "class_type": "ATWRenderVideo",
-        "inputs": {
-            "model": ["2", 0],
-            "residuals": ["4", 1],
-            "signal": ["5", 0],
-            "motion": ["7", 0],
-            "mode": "aligned",
-            "gate": True,
-            "fps": 24.0,
-            "note": True,
-        },
-    }
-    save = {"video": ["8", 0], "filename_prefix": "video/t", "format": "auto", "codec": "auto"}
-    prompt["9"] = {"class_type": "SaveVideo", "inputs": save}
-    return prompt
-
-
-def images(prompt: dict[str, Any], source: list[Any]) -> dict[str, Any]:
-    prompt["99"] = {"class_type": "SaveImage", "inputs": {"images": source, "filename_prefix": "t"}}
-    return prompt
-
-
-def succeeded(entry: dict[str, Any]) -> dict[str, Any]:
-    assert entry["status"]["status_str"] == "success", error_of(entry)
-    return entry
-
-
 def test_every_node_is_there_and_nothing_failed(server: Server) -> None:
     info = server.get("/object_info")
     assert set(info) >= NODES
-    log = server.text()
-    assert "IMPORT FAILED" not in log
-    (seconds,) = re.findall(rf"([\d.]+) seconds.*{PACK}", log)
-    assert float(seconds) < 0.3 or server.process.poll() is None  # what it took is shown below when it fails
+    assert "IMPORT FAILED" not in server.text()
     for name in NODES:
-        node = info[name]
-        assert node["category"].startswith("ATW") and node["description"]
+        shown = info[name]
+        assert shown["category"].startswith("ATW") and shown["description"]
         for group in ("required", "optional"):
-            for key, (kind, options) in node["input"].get(group, {}).items():
+            for key, (kind, options) in shown["input"].get(group, {}).items():
                 if kind in ("INT", "FLOAT", "BOOLEAN", "COMBO", "STRING"):
                     assert options.get("tooltip"), f"{name}.{key} says nothing"
+                if kind in ("INT", "FLOAT"):
+                    assert options.get("forceInput") or {"min", "max", "default"} <= set(options), name
         page = server.raw(f"/extensions/{urllib.parse.quote(PACK)}/docs/{name}.md").decode()
         assert page.startswith("# "), name
+
+
+def test_import_is_quick(server: Server) -> None:
+    (seconds,) = re.findall(rf"([\d.]+) seconds: .*{PACK}", server.text())
+    assert float(seconds) < (0.3 if os_is_calm() else 2), "as ComfyUI prints it, torch already loaded"
+
+
+def os_is_calm() -> bool:
+    return float(Path("/proc/loadavg").read_text().split()[0]) < 3
 
 
 def test_templates_are_offered(server: Server) -> None:
@@ -110,7 +64,7 @@ def test_templates_are_offered(server: Server) -> None:
 
 @pytest.mark.parametrize("path", TWINS, ids=lambda p: p.stem)
 def test_workflows_run(server: Server, path: Path) -> None:
-    entry = succeeded(server.run(json.loads(path.read_text())))
+    entry = server.good(json.loads(path.read_text()))
     files = server.files(entry)
     assert files
     for file in files:
@@ -121,84 +75,104 @@ def test_workflows_run(server: Server, path: Path) -> None:
             assert np.asarray(Image.open(file).convert("RGB")).std() > 5
 
 
+@pytest.mark.parametrize("path", RELEASED, ids=lambda p: "/".join(p.parts[-2:]))
+def test_released_workflows_still_run(server: Server, path: Path) -> None:
+    graph, info = json.loads(path.read_text()), server.get("/object_info")
+    missing = {n["type"] for n in graph["nodes"]} - set(info) - {"Note", "MarkdownNote"}
+    assert not missing, "every node of a release stays"
+    prompt = twin(graph, info)
+    if prompt not in [json.loads(p.read_text()) for p in TWINS]:  # else it has run above
+        assert server.files(server.good(prompt))
+
+
 def test_strength_zero_is_the_photo_bit_for_bit(server: Server) -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (150, 135, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 135, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(server.folder / "input" / "noise.png")
-    prompt = parts(n3_where="box", n3_side=100, n5_strength=0.0, n5_target=False)
-    prompt["1"] = {"class_type": "LoadImage", "inputs": {"image": "noise.png"}}
-    prompt["8"] = {
-        "class_type": "ATWResWarp",
-        "inputs": {
-            "residuals": ["4", 1],
-            "motion": ["6", 0],
-            "refined": ["6", 2],
-            "mode": "aligned",
-            "gate": True,
-        },
-    }
-    (file,) = server.files(succeeded(server.run(images(prompt, ["8", 0]))), "99")
+    prompt = reswarp(parts(n3_where="box", n3_side=100, n5_strength=0.0, n5_target=False))
+    prompt["1"] = node("LoadImage", image="noise.png")
+    (file,) = server.files(server.good(images(prompt, ["8", 0])), "99")
     assert np.array_equal(np.asarray(Image.open(file).convert("RGB")), pixels)
 
 
+def packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as file:
+        return [bytes(p) for p in file.demux(video=0) if p.size]
+
+
 def test_saved_clip_has_our_packets_and_our_note(server: Server) -> None:
-    before = set((server.folder / "temp").glob("ATW_*.mp4"))
-    (saved,) = server.files(succeeded(server.run(clip(parts()))), "9")
-    (ours,) = set((server.folder / "temp").glob("ATW_*.mp4")) - before
-
-    def packets(path: Path) -> list[bytes]:
-        with av.open(str(path)) as file:
-            return [bytes(p) for p in file.demux(video=0) if p.size]
-
-    assert packets(saved) == packets(ours)
-    with av.open(str(saved)) as file:
+    before = temporary(server)
+    (file,) = server.files(server.good(clip(parts())), "9")
+    (made,) = temporary(server) - before
+    assert packets(file) == packets(made) and len(packets(file)) == 5
+    with av.open(str(file)) as file:
         assert "animated by ComfyUI-ATW" in str(file.metadata)
 
 
-def test_second_run_comes_from_the_cache(server: Server) -> None:
-    server.run(clip(parts()))
-    entry = succeeded(server.run(clip(parts())))
+def test_our_own_saving_embeds_the_workflow(server: Server) -> None:
+    (file,) = server.files(server.good(saved(parts(), note=False)))
+    assert file.parent == server.folder / "output" / "video" and file.name.startswith("s_0")
+    with av.open(str(file)) as clip:
+        found = json.loads(clip.metadata["prompt"])
+        assert found["5"]["class_type"] == "ATWExpression" and "animated" not in str(clip.metadata)
+    again = server.files(server.good(saved(parts(), note=False, fps=25.0)))
+    assert again != [file], "numbered on"
+
+
+def ran(entry: dict[str, Any]) -> set[str]:
+    """The nodes that did not come from the cache."""
     cached = next(d["nodes"] for kind, d in entry["status"]["messages"] if kind == "execution_cached")
-    assert {"1", "2", "3", "4", "5", "6", "7", "8"} <= set(cached)
+    return set(entry["prompt"][2]) - set(cached)
+
+
+def test_second_run_comes_from_the_cache(server: Server) -> None:
+    server.good(clip(parts()))
+    assert ran(server.good(clip(parts()))) <= {"9"}
+    assert ran(server.good(clip(parts(n7_frames=6)))) == {"7", "8", "9"}
+
+
+def test_a_changed_checkpoint_runs_again(server: Server) -> None:
+    file = server.folder / "models" / "atw" / "mine.safetensors"
+    shutil.copy(ROOT / "models" / "atw-smile-128.safetensors", file)
+    assert "mine.safetensors" in str(server.get("/object_info/ATWLoadModel")), "seen without a restart"
+    prompt = images(parts(n2_checkpoint="mine.safetensors"), ["6", 2])
+    assert "2" in ran(server.good(prompt))
+    assert not ran(server.good(prompt)) - {"99"}
+    file.write_bytes(b"not a checkpoint at all")
+    assert "damaged" in server.error(prompt)
+    shutil.copy(ROOT / "models" / "atw-smile-128.safetensors", file)
+    assert {"2", "6"} <= ran(server.good(prompt))
 
 
 def test_cancelling_is_quick_and_leaves_no_file(server: Server) -> None:
-    def partial() -> set[Path]:
-        return {p for p in (server.folder / "temp").iterdir() if not p.name.startswith("ComfyUI")}
-
-    before = partial()
-    number = server.start(clip(parts(n1_size=1024, n7_frames=3000)))
-    server.until(lambda: bool(partial() - before), 60)
-    begun = time.monotonic()
+    server.good(
+        video(parts(n1_size=1350)) | {"97": node("PreviewImage", images=["4", 0])}
+    )  # all but the clip
+    before = temporary(server)
+    number = server.start(clip(parts(n1_size=1350, n7_frames=3000)))
+    server.until(lambda: bool(temporary(server) - before), 60)
+    time.sleep(0.5)  # amid the frames
+    begun, busy = time.monotonic(), server.busy()
     server.post("/interrupt", {})
-    server.finish(number, 30)
-    assert time.monotonic() - begun < 2
-    assert partial() == before
+    entry = server.finish(number, 60)
+    # its own work where others keep the machine busy
+    assert min(time.monotonic() - begun, server.busy() - busy) < 2
+    assert "execution_interrupted" in [kind for kind, _ in entry["status"]["messages"]]
+    assert temporary(server) == before
 
 
-def test_missing_checkpoint_is_refused(server: Server) -> None:
-    with pytest.raises(RefusedError, match="not in list"):
-        server.start(images(parts(n2_checkpoint="../../etc/passwd"), ["6", 1]))
-
-
-def test_errors_say_what_to_do(server: Server) -> None:
-    prompt = parts(n4_size=64)
-    assert "decompose to 128" in error_of(server.run(images(prompt, ["6", 1])))
-    Image.new("RGB", (300, 200), (90, 120, 90)).save(server.folder / "input" / "empty.png")
+def test_what_is_kept_cannot_change_and_says_its_size(server: Server) -> None:
     prompt = parts()
-    prompt["1"] = {"class_type": "LoadImage", "inputs": {"image": "empty.png"}}
-    assert "choose where: box" in error_of(server.run(images(prompt, ["3", 2])))
+    wires = {"2": 0, "3": 0, "4": 1, "5": 0, "6": 0, "7": 0}
+    for number, slot in wires.items():
+        prompt[f"9{number}"] = node("ProbeHeld", thing=[number, slot])
+    entry = server.good(prompt)
+    told = {n: json.loads(entry["outputs"][f"9{n}"]["text"][0]) for n in wires}
+    assert all(t["frozen"] for t in told.values()), told
+    assert told["2"]["held"] > 1e6 and told["4"]["held"] == 256 * 256 * 3 + 128 * 128 * 3 * 4
+    assert told["6"]["held"] == told["7"]["held"] == 2 * 128 * 128 * 4, "a clip holds one motion"
 
 
-@pytest.mark.parametrize("prefix", ["../out", "/tmp/out", "a/../../out", "link/out"])
-def test_results_stay_in_the_output_folder(server: Server, prefix: str) -> None:
-    link = server.folder / "output" / "link"
-    if not link.exists():
-        link.symlink_to(server.folder.parent)
-    prompt = clip(parts())
-    inputs = prompt["8"]["inputs"] | {"filename_prefix": prefix, "format": "mp4"}
-    prompt["8"] = {"class_type": "ATWSaveVideo", "inputs": inputs}
-    del prompt["9"]
-    entry = server.run(prompt)
-    assert entry["status"]["status_str"] == "error"
-    assert not list(server.folder.parent.glob("out*")) and not list(Path("/tmp").glob("out_0*"))
+def test_no_word_in_the_log_from_us(server: Server) -> None:
+    lines = server.text().splitlines()
+    ours = [line for line in lines if "warn" in line.lower() and ("atw" in line.lower() or PACK in line)]
+    assert not ours, ours

@@ -1,0 +1,323 @@
+"""What our sockets carry, and ComfyUI's image layouts as ours. Needs no ComfyUI.
+
+Nobody changes these objects, or the tensors in them, after they are made: the host keeps and shares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .expressions import EXPRESSIONS, expression, expression_name, with_presets
+from .reswarp import Residuals
+from .signals import pose
+from .sound import Sound
+from .types import FaceFrame, InputError, Motion, ShapeError, Signal, SignalSpec
+from .warp import feather_mask, identity_points
+
+MOST_FRAMES = 100_000
+MOST_PIXELS = 2**28  # in a photo
+MOST_FACES = 64  # looked at in landmarks
+
+
+def size_of(*tensors: Tensor | None) -> int:
+    """Bytes."""
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """ATW_FRAME: where one face is, and what it shows (empty where nobody looked)."""
+
+    frame: FaceFrame
+    units: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposed:
+    """ATW_RESIDUALS: a photo split in two, its alpha [1,1,H,W] or None, and what the face shows."""
+
+    residuals: Residuals
+    alpha: Tensor | None
+    units: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the photo."""
+        return self.residuals.photo.shape[-2], self.residuals.photo.shape[-1]
+
+    @property
+    def channels(self) -> int:
+        """Of the frames made from it."""
+        return 3 if self.alpha is None else 4
+
+    def span(self) -> tuple[float, float]:
+        """The values that frames may have: [0,1], or what the photo reaches beyond it."""
+        photo = self.residuals.photo
+        if not photo.is_floating_point():
+            return 0.0, 1.0
+        low, high = torch.aminmax(photo)
+        return min(0.0, float(low)), max(1.0, float(high))
+
+    def get_ram_usage(self) -> int:
+        """Bytes, for the host's cache."""
+        return size_of(self.residuals.photo, self.residuals.low, self.alpha)
+
+
+@dataclass(frozen=True)
+class Named:
+    """ATW_SIGNAL, one step: a named expression. target: what the face already shows is not added again."""
+
+    expression: str
+    strength: float
+    target: bool = True
+
+    def __len__(self) -> int:
+        return 1
+
+
+Driving: TypeAlias = Named | Signal  # ATW_SIGNAL
+
+
+def as_signal(driving: Driving) -> Signal:
+    """A signal as it is; a named expression as the change that it adds, whatever the face shows."""
+    if isinstance(driving, Signal):
+        return driving
+    if driving.expression not in EXPRESSIONS:
+        raise InputError(f"{driving.expression!r} is no combination of units, and cannot be mixed with some")
+    return pose({n: driving.strength * v for n, v in EXPRESSIONS[driving.expression].items()})
+
+
+def vectors(driving: Driving, spec: SignalSpec, shown: Mapping[str, float]) -> tuple[Tensor, tuple[str, ...]]:
+    """[T,N] signal for a model, on a face that shows ``shown``; and units that move, which it does not know.
+
+    Units as shown become changes for a relative model, and changes become units for an absolute one; what
+    the signal does not name stays as it is. ``InputError`` if the model knows none of the units that move,
+    or not the expression.
+    """
+    if isinstance(driving, Named):
+        expression(driving.expression, spec)  # or says what the model knows
+        known, name = with_presets(spec), driving.expression
+        name = name if name in known.presets else expression_name(name)
+        if driving.target:
+            return known.toward(name, driving.strength, shown), ()
+        return known.preset(name, driving.strength), ()
+    values, dropped = driving.onto(spec)
+    if dropped and not bool(values.any()):
+        raise InputError(
+            f"the signal moves {', '.join(dropped)}, this model knows {', '.join(spec.names)} alone; "
+            "choose another model or signal"
+        )
+    now = torch.tensor([v if (v := float(shown.get(n, 0.0))) >= 0.1 else 0.0 for n in spec.names])
+    named = torch.tensor([n in driving.names for n in spec.names])
+    if spec.kind == "relative" and driving.absolute:
+        values = torch.where(named, values - now, values)
+    elif spec.kind == "absolute" and not driving.absolute:
+        values = values + now
+    elif spec.kind == "absolute":
+        values = torch.where(named, values, now)
+    return values.clamp(torch.tensor(spec.low), torch.tensor(spec.high)), dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """ATW_MOTION: one field a frame, or a single one that ``weights`` scale into a clip, frame by frame, so
+    that a long clip takes no memory. masked: fields fade out at the frame's edge already.
+    """
+
+    motion: Motion
+    masked: bool
+    weights: tuple[float, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.motion) if self.weights is None else len(self.weights)
+
+    def part(self, start: int, stop: int) -> Motion:
+        """The frames from ``start`` to ``stop``."""
+        if self.weights is None:
+            return self.motion[start:stop]
+        return self.motion.scaled(self.weights[start:stop])
+
+    def scaled(self, weights: Sequence[float]) -> Moved:
+        """A clip, from a single motion."""
+        if len(self) != 1:
+            raise ShapeError(
+                f"motion has {len(self)} frames; only a single one can be interpolated into a clip"
+            )
+        return Moved(self.part(0, 1), self.masked, tuple(weights))
+
+    def get_ram_usage(self) -> int:
+        """Bytes, for the host's cache."""
+        return size_of(self.motion.field)
+
+
+def masked(motion: Motion, moved: Moved, residuals: Residuals) -> Motion:
+    """A part of ``moved``, fading out at the frame's edge. Its fields may be finer than the small image."""
+    side = motion.field.shape[-1]
+    if motion.field.shape[-2] != side or side % residuals.size:
+        raise ShapeError(f"motion is {side} wide, the photo was decomposed to {residuals.size}; use one size")
+    if moved.masked or residuals.frame.feather == 0:
+        return motion
+    mask = feather_mask(identity_points(side, side, like=motion.field)[0], residuals.frame.feather)
+    return Motion(motion.field * mask, motion.weight)
+
+
+# --- images -----------------------------------------------------------------------------------------------
+
+
+def check_image(image: object, name: str = "image") -> Tensor:
+    """``image`` if it is an IMAGE [B,H,W,1 to 4] of at least one pixel, and not beyond all bounds."""
+    if not isinstance(image, Tensor):
+        raise ShapeError(f"{name} is {type(image).__name__}, expected an IMAGE; connect an image")
+    if image.dim() != 4 or image.shape[-1] > 4 or (0 in image.shape[1:]):
+        raise ShapeError(
+            f"{name} has shape {list(image.shape)}; expected images [batch, height, width, 1 to 4]"
+        )
+    if not len(image):
+        raise ShapeError(f"{name} is an empty batch; the node before made no image")
+    if image.shape[1] * image.shape[2] > MOST_PIXELS:
+        raise ShapeError(
+            f"{name} is {image.shape[2]}x{image.shape[1]}; more than {MOST_PIXELS >> 20} megapixels"
+        )
+    return image.detach()
+
+
+def to_photo(image: object, name: str = "image") -> tuple[Tensor, Tensor | None]:
+    """IMAGE [1,H,W,C] -> photo [1,3,H,W] and alpha [1,1,H,W] or None.
+
+    uint8 where every value is k/255 exactly (as of a loaded file), else the floats as they are. C may be 1
+    (grey), 2 (grey and alpha), 3 or 4.
+    """
+    given = check_image(image, name)
+    if len(given) != 1:
+        raise ShapeError(
+            f"{name} is a batch of {len(given)}; one photo is animated at a time: "
+            "pick one with ImageFromBatch"
+        )
+    planes = _as_bytes(given, name).movedim(-1, 1)
+    channels = planes.shape[1]
+    alpha = planes[:, -1:].contiguous() if channels in (2, 4) else None
+    colour = planes[:, :1].expand(-1, 3, -1, -1) if channels < 3 else planes[:, :3]
+    return colour.contiguous(), alpha
+
+
+def _as_bytes(image: Tensor, name: str) -> Tensor:
+    """uint8 if nothing is lost by it. A band at a time, so that a large photo is not copied in floats."""
+    if image.dtype == torch.uint8:
+        return image
+    if not image.is_floating_point():
+        raise ShapeError(f"{name} has type {image.dtype}; expected floats in [0, 1]")
+    out, exact = torch.empty(image.shape, dtype=torch.uint8, device=image.device), True
+    for top in range(0, image.shape[1], 256):
+        band = image[:, top : top + 256]
+        if not bool(torch.isfinite(band).all()):
+            raise InputError(f"{name} holds NaN or infinite values; the node that made it went wrong")
+        if exact:
+            levels = (band.float() * 255).round()
+            exact = bool(((levels >= 0) & (levels <= 255) & (levels / 255 == band)).all())
+            out[:, top : top + 256] = levels.clamp_(0, 255).to(torch.uint8)
+    return out if exact else image
+
+
+def to_low(image: object, size: int) -> Tensor:
+    """IMAGE [1,S,S,C] at the model's size -> [1,3,S,S]; values stay as they are."""
+    given = check_image(image, "low")
+    if len(given) != 1 or tuple(given.shape[1:3]) != (size, size):
+        found = f"{len(given)} of {given.shape[2]}x{given.shape[1]}"
+        raise ShapeError(
+            f"low is {found}, this model takes one image of {size}x{size}; decompose to {size} (the size in "
+            "ATW Decompose) and connect its output low"
+        )
+    colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
+    return colour.float().movedim(-1, 1).contiguous()
+
+
+def to_painted(image: object, count: int, size: int) -> Tensor:
+    """IMAGE [T,S,S,C], one a frame of the motion -> [T,3,S,S] float."""
+    given = check_image(image, "refined")
+    if len(given) != count:
+        raise ShapeError(
+            f"motion has {count} frames but refined has {len(given)}; connect both from one ATW Generator"
+            + (", into which the interpolated motion goes" if count > len(given) else "")
+        )
+    if tuple(given.shape[1:3]) != (size, size):
+        raise ShapeError(
+            f"refined is {given.shape[2]}x{given.shape[1]}, the photo was decomposed to {size}; use one size"
+        )
+    colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
+    return colour.movedim(-1, 1)
+
+
+def to_mask(mask: object, size: tuple[int, int]) -> Tensor:
+    """MASK [H,W] or [B,H,W], of which the first counts -> [H,W] of the photo's ``size``."""
+    if not isinstance(mask, Tensor) or mask.dim() not in (2, 3) or 0 in mask.shape:
+        found = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ShapeError(f"mask is {found}; expected a MASK [1, height, width]")
+    flat = mask if mask.dim() == 2 else mask[0]
+    if tuple(flat.shape) != size:
+        raise ShapeError(
+            f"mask is {flat.shape[1]}x{flat.shape[0]}, the photo is {size[1]}x{size[0]}; use one size"
+        )
+    return flat.detach().float().cpu()
+
+
+def to_sound(audio: object) -> Sound | None:
+    """AUDIO -> its first clip."""
+    if audio is None:
+        return None
+    waveform = audio.get("waveform") if isinstance(audio, Mapping) else None
+    if not isinstance(waveform, Tensor) or waveform.dim() not in (2, 3) or 0 in waveform.shape:
+        raise InputError("audio holds no sound; connect a node that gives AUDIO")
+    first = waveform[0] if waveform.dim() == 3 else waveform
+    return Sound(first.detach(), int(audio["sample_rate"]))  # type: ignore[index]
+
+
+def landmarks_of(given: object, index: int, size: tuple[int, int]) -> np.ndarray:
+    """Points [478,2] in pixels of face ``index`` in the host's FACE_LANDMARKS, the largest face first.
+
+    size: (height, width) of the photo. Of several images, the first counts.
+    """
+    try:
+        height, width = (int(v) for v in given["image_size"])  # type: ignore[index]
+        faces = list(given["frames"][0])[:MOST_FACES] if given["frames"] else []  # type: ignore[index]
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise InputError(
+            "landmarks are not those of ComfyUI's Detect Face Landmarks; connect its first output"
+        ) from None
+    if (height, width) != size:
+        raise ShapeError(
+            f"face landmarks are of an image of {width}x{height}, the photo is {size[1]}x{size[0]}; "
+            "detect on this photo"
+        )
+    points = sorted((_points(f) for f in faces), key=lambda p: -float(np.prod(np.ptp(p, 0))))
+    if index >= len(points):
+        raise InputError(
+            f"no face number {index + 1} in the landmarks given ({len(points)} found); lower the index, or "
+            "raise num_faces where they are detected"
+        )
+    return points[index]
+
+
+def _points(face: Any) -> np.ndarray:  # noqa: ANN401 (a stranger's)
+    try:
+        points = np.asarray(face["landmarks_xy"], np.float32)
+    except (KeyError, TypeError, ValueError):
+        points = np.zeros(0, np.float32)
+    shape = points.shape
+    if len(shape) != 2 or not 468 <= shape[0] <= 1000 or shape[1] < 2:
+        raise ShapeError(f"face landmarks have shape {list(shape)}; expected [478, 2] (MediaPipe face mesh)")
+    if not np.isfinite(points).all():
+        raise InputError("face landmarks hold NaN or infinite values; detect them again")
+    return points[:, :2]
