@@ -34,7 +34,8 @@ def generate(
 
     signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
     (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of
-    0, and a signal of a relative model that asks for no change, is the photo itself.
+    0, and a signal of a relative model that asks for no change, is the photo itself. Of a generator with a
+    basis, which costs one pass a clip, each frame's motion is its own sum in either case.
     """
     generator, spec = checkpoint.generator, checkpoint.signal
     check_shape(signal, "TN", "signal")
@@ -43,18 +44,21 @@ def generate(
     device = next(generator.parameters()).device
     low, mask = residuals.low.to(device, torch.float32), residuals.mask().to(device, torch.float32)
     signal = signal.to(device, torch.float32)
+    basis = generator.basis(low) if generator.config.conditioning == "basis" else None  # once a photo
+    if basis is not None and weights is not None:  # a share of the sum, inverted, is not that of its inverse
+        signal, weights = torch.as_tensor(weights, device=device, dtype=signal.dtype)[:, None] * signal, None
     relative = spec.kind == "relative"
     # a relative signal that asks for no change has weight 0
     asks = (signal != 0).any(1).float() if relative else torch.ones(len(signal), device=device)
     if weights is not None:
-        base = Motion(generator.predict_motion(low, signal, mask), asks)
+        base = Motion(generator.predict_motion(low, signal, mask, basis), asks)
         for start in range(0, len(weights), batch):
             yield from refine(checkpoint, low, signal, base.scaled(weights[start : start + batch]), batch)
         return
     for start in range(0, len(signal), batch):
         now = signal[start : start + batch]
         image = low.expand(len(now), -1, -1, -1)
-        motion = Motion(generator.predict_motion(image, now, mask), asks[start : start + batch])
+        motion = Motion(generator.predict_motion(image, now, mask, basis), asks[start : start + batch])
         yield Low(motion, *generator.refine_warped(image, now, motion.field))
 
 

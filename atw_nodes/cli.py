@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_faces
+from . import __version__, cli_faces, cli_signals
 from .terminal import Parser, bounded, check_output, pick_device, progress
 from .types import AtwError, OutputError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 SOURCES = cli_faces.SOURCES
 MODES = ("aligned", "vanilla", "multiscale")
-CURVES = ("linear", "ease", "pulse", "pingpong")
-MAX_STRENGTH, MAX_FPS, MAX_FRAMES = 1.5, 240.0, 1_000_000
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,30 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("photo", type=Path, metavar="PHOTO")
     a.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                    help=".mp4 .mov .mkv .webm .gif .webp .png .jpg .tif, or a new folder")  # fmt: skip
-    a.add_argument(
-        "--expression",
-        default="smiling",
-        metavar="NAME",
-        help="an expression the checkpoint knows (default: smiling)",
-    )
-    a.add_argument(
-        "--strength",
-        type=bounded(float, 0, MAX_STRENGTH),
-        default=1.0,
-        metavar="S",
-        help="0..1.5 (default: 1)",
-    )
-    a.add_argument(
-        "--frames",
-        type=bounded(int, 1, MAX_FRAMES),
-        default=48,
-        metavar="N",
-        help="length of a clip (default: 48)",
-    )
-    a.add_argument(
-        "--fps", type=bounded(float, 0.1, MAX_FPS), default=24.0, help="frames a second (default: 24)"
-    )
-    a.add_argument("--curve", choices=CURVES, default="pulse", help="how the expression comes (and goes)")
+    cli_signals.add_options(a)
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
@@ -84,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _animate(args: argparse.Namespace) -> int:
     check_output(args.output, "-o")
+    cli_signals.check_options(args)
     if args.sheet is not None:
         from .files import STILL_SUFFIXES
 
@@ -100,18 +76,23 @@ def _animate(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
     frame, shown = _seen(args, photo)
-    if shown is None:
-        signal = checkpoint.signal.preset(args.expression, args.strength)
-    else:
-        signal = checkpoint.signal.toward(args.expression, args.strength, shown)
+    clip = cli_signals.clip_of(args, checkpoint.signal, shown, _is_still(args))
     checkpoint.generator.to(device)
     config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
     pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
     pixels = pixels.to(device)
-    _write(args, photo, pixels, checkpoint, signal, frame, config)
+    _write(args, photo, pixels, checkpoint, clip, frame, config)
     if args.sheet is not None:
-        _write_sheet(args.sheet, pixels[:, :3], checkpoint, signal, frame, config)
+        at = int(clip.signal.square().sum(1).argmax())
+        _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signal[at : at + 1], frame, config)
     return 0
+
+
+def _is_still(args: argparse.Namespace) -> bool:
+    from .files import STILL_SUFFIXES
+
+    animated_webp = args.output.suffix.lower() == ".webp" and args.frames != 1
+    return args.output.suffix.lower() in STILL_SUFFIXES and not animated_webp and not args.output.is_dir()
 
 
 def _seen(args: argparse.Namespace, photo: Photo) -> tuple[FaceFrame, Mapping[str, float] | None]:
@@ -137,7 +118,7 @@ def _write(
     photo: Photo,
     pixels: Tensor,
     checkpoint: Checkpoint,
-    signal: Tensor,
+    clip: cli_signals.Clip,
     frame: FaceFrame,
     config: ReswarpConfig,
 ) -> None:
@@ -145,24 +126,23 @@ def _write(
     import torch
 
     from .animate import animate
-    from .files import STILL_SUFFIXES
     from .images import write_still
-    from .signals import curve
     from .video import ClipWriter, is_clip
 
-    animated_webp = args.output.suffix.lower() == ".webp" and args.frames > 1
-    still = args.output.suffix.lower() in STILL_SUFFIXES and not animated_webp and not args.output.is_dir()
-    weights = [1.0] if still else curve(args.curve, args.frames)
-    frames = animate(pixels, checkpoint, signal, weights, frame, config, out=torch.empty_like(pixels))
-    if still:
+    buffer = torch.empty_like(pixels)
+    frames = animate(pixels, checkpoint, clip.signal, clip.weights, frame, config, buffer)
+    if _is_still(args):
         result = next(frames).cpu()
         alpha = None if photo.alpha is None else result[:, 3:]
         write_still(args.output, result[:, :3], alpha=alpha, icc=photo.icc, exif=photo.exif)
         return
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
     note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
-    with ClipWriter(args.output, photo.width, photo.height, args.fps, metadata={"comment": note}) as writer:
-        for result in progress(frames, len(weights), args.quiet):
+    about = {"comment": note}
+    with ClipWriter(
+        args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound
+    ) as writer:
+        for result in progress(frames, len(clip), args.quiet):
             result = result.cpu()
             writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])
     if writer.note:

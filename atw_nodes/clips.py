@@ -1,10 +1,11 @@
-"""Video files to frames, one at a time: memory does not grow with the length of a clip.
+"""Video files to frames, one at a time, and to sound: memory does not grow with the length of a clip.
 
 FFmpeg reads all but animated WebP, which Pillow does.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from .files import file_head, reason
+from .sound import Sound
 from .types import InputError
 
 _EXACT = (
@@ -182,3 +184,47 @@ def _probe_webp(path: Path) -> ClipInfo:
         raise InputError(f"{path} is a still picture; expected a video")
     fps = Fraction(frames / duration).limit_denominator(1001) if duration else Fraction(25)
     return ClipInfo(width, height, fps, frames, duration, False)
+
+
+def read_sound(path: str | Path, start: float = 0.0, seconds: float | None = None) -> Sound | None:
+    """What is heard from ``start`` seconds of a video on, mono or stereo; None where it has no sound.
+
+    As it lies against the picture: silence where it begins later. Kept in a temporary file, so that length
+    costs no memory. An hour at most.
+    """
+    path, longest = Path(path), 3600.0
+    if _is_webp(path):
+        return None
+    with _opened(path) as container, tempfile.TemporaryFile() as file:
+        if not container.streams.audio:
+            return None
+        stream, picture = container.streams.audio[0], container.streams.video[0]
+        channels, rate, count = min(stream.channels, 2), int(stream.rate), 0
+        origin = float((picture.start_time or 0) * (picture.time_base or 0)) + start
+        most = round(min(longest if seconds is None else seconds, longest) * rate)
+        for samples in _heard(container, stream, path, channels, origin):
+            part = samples[: most - count]
+            file.write(part.tobytes())
+            count += len(part)
+            if count >= most:
+                break
+        file.flush()
+        held = np.memmap(file, np.float32, "r+", shape=(count, channels)) if count else None
+    return None if held is None else Sound(torch.from_numpy(held).T, rate)
+
+
+def _heard(container: Any, stream: Any, path: Path, channels: int, origin: float) -> Iterator[np.ndarray]:  # noqa: ANN401
+    """[n,channels] float32 from ``origin`` seconds on."""
+    rate, skip, begun = int(stream.rate), 0, False
+    resampler = av.AudioResampler("flt", "mono" if channels == 1 else "stereo", rate)
+    for frame in _decoded(container, stream, path):
+        if not begun:
+            begun, late = True, round((float(frame.pts or 0) * float(frame.time_base or 0) - origin) * rate)
+            skip = max(0, -late)
+            for k in range(0, late, rate):
+                yield np.zeros((min(rate, late - k), channels), np.float32)
+        frame.pts = None
+        for out in resampler.resample(frame):
+            samples = out.to_ndarray().reshape(-1, channels)
+            yield samples[skip:]
+            skip = max(0, skip - len(samples))

@@ -103,6 +103,11 @@ def _between(values: Tensor, at: Floats) -> Floats:
     return np.stack([np.interp(at, known, column) for column in values.double().numpy().T], 1)
 
 
+def strongest(signal: Signal) -> int:
+    """The step furthest from 0 over all units, the first of several."""
+    return int(signal.values.square().sum(1).argmax())
+
+
 def fill_gaps(values: Floats, good: NDArray[np.bool_]) -> Floats:
     """[T,N] with the steps that are not ``good`` [T] interpolated; the ends repeat the nearest good step."""
     if not good.any():
