@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINE, WIDGET, HEAD, EDGE = 20, 24, 30, 14  # pixels: a socket, a widget, a title, what is left below
 PICTURE = 230  # room below the widgets of a node that shows one
 PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview")
-PICTURES += ("ATWAnimatePortrait", "ATWResWarp", "ATWRenderVideo")  # the last picture of their progress
+PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
 PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
 MODEL = "atw-smile-128"
@@ -82,7 +82,7 @@ class Graph:
             for n, t in zip(spec["output_name"], spec["output"], strict=True)
         ]
         height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * len(names) + EDGE
-        height += PICTURE * (kind in PICTURES) + int(self.width) * (kind in PLAYERS) + room
+        height += PICTURE * (kind in PICTURES + PROGRESS) + int(self.width) * (kind in PLAYERS) + room
         self._place(kind, height, inputs, outputs, values, title)
         return Node(number, tuple(spec["output_name"]))
 
@@ -231,12 +231,11 @@ def paper(info: dict[str, Any]) -> Graph:
     made = g.add("ATWGenerator", "Predict the motion", model=model, low=low, signal=signal, frame=frame)
     seen = g.add("ATWMotionPreview", "Motion, as colours", motion=made["motion"], image=low)
     g.add("PreviewImage", "Motion, as arrows", images=seen["arrows"])
-    steps = g.add("ATWInterpolateMotion", motion=made["motion"], frames=6, curve="linear", start=0.2)[
-        "motion"
-    ]
     g.group("2  Motion", first, GREEN)
     g.column(220)
     first = g.next
+    span = {"frames": 6, "curve": "linear", "start": 0.2}
+    steps = g.add("ATWInterpolateMotion", motion=made["motion"], **span)["motion"]
     wires = {"model": model, "low": low, "signal": signal, "motion": steps, "frame": frame}
     again = g.add("ATWGenerator", "Warp and refine", **wires)
     g.add("PreviewImage", "Coarse", images=again["coarse"])

@@ -22,6 +22,8 @@ NODES = """() => app.graph._nodes.map(n => ({
   pictures: (n.imgs || []).filter(i => i.naturalWidth > 0).length,
   videos: (n.videoContainer?.querySelectorAll('video') || []).length }))"""
 
+VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+
 
 def chromium() -> str | None:
     """Where it is: $CHROMIUM, or on the path."""
@@ -114,11 +116,17 @@ class ComfyPage:
         alive = [n for n in self.nodes() if n["mode"] == 0 and n["type"] in shown]
         return [n["type"] for n in alive if not n["pictures"] + n["videos"]]
 
-    def shoot(self, path: Path) -> None:
+    def shoot(self, path: Path, width: int = 1920, height: int = 1080) -> None:
         """A picture of the page, the whole graph in view."""
+        before = self.page.viewport_size
+        self.page.set_viewport_size({"width": width, "height": height})
         for name in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
             self.page.evaluate("n => app.extensionManager.setting.set(n, false)", name)
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.mouse.move(700, 880)
-        self.page.wait_for_timeout(1000)
+        self.page.mouse.move(width // 2, height - 20)
+        before_it, now = None, self.page.evaluate(VIEW)
+        while before_it != now:  # it glides there
+            self.page.wait_for_timeout(700)
+            before_it, now = now, self.page.evaluate(VIEW)
         self.page.screenshot(path=str(path))
+        self.page.set_viewport_size(before)
