@@ -80,7 +80,8 @@ def twin(graph: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
 def record(url: str, graphs: list[dict[str, Any]]) -> None:
     with urllib.request.urlopen(f"{url.rstrip('/')}/object_info") as answer:
         everything = json.load(answer)
-    used = sorted({n["type"] for g in graphs for n in g["nodes"] if n["type"] not in SILENT})
+    used = {n["type"] for g in graphs for n in g["nodes"] if n["type"] not in SILENT}
+    used = sorted(used | {name for name in everything if name.startswith("ATW")})
     keep = {name: {k: everything[name][k] for k in ("input", "output", "output_name")} for name in used}
     for node in keep.values():  # what lies in somebody's folders is nobody else's business
         for group in node["input"].values():

@@ -120,6 +120,7 @@ class ComfyPage:
         """A picture of the page, the whole graph in view."""
         before = self.page.viewport_size
         self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(700)
         for name in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
             self.page.evaluate("n => app.extensionManager.setting.set(n, false)", name)
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
