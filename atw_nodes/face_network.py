@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from .signals import EYE_CORNERS
 from .types import InputError, check_shape
+from .warp import identity_points
 
 STRIDE = 4  # pixels of a cell of the finder
 REACH = 12.0  # pixels: eyes this far from a cell's centre have the regressed position 1
@@ -27,8 +29,9 @@ class FaceNetworkConfig:
 
     size: side of the image that the reader sees. view: side of that square in the head-shot frame, with its
     middle at ``middle`` (fractions of the frame). width: channels of its first layer. flat: channels from
-    which landmarks and units are read. finder: channels of the finder at a stride of 4. landmarks: how many.
-    units: names of the action units it estimates.
+    which presence and units are read. maps: channels of the heat maps that landmarks are read from; 0 reads
+    them from ``flat`` too. finder: channels of the finder at a stride of 4. landmarks: how many. units:
+    names of the action units it estimates.
     """
 
     units: tuple[str, ...]
@@ -39,6 +42,7 @@ class FaceNetworkConfig:
     view: float = 1.0
     middle: tuple[float, float] = (0.5, 0.5)
     flat: int = 24
+    maps: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
@@ -112,6 +116,39 @@ class Finder(nn.Module):
         return self.head(torch.relu(x + self.up(self.deep(x))))
 
 
+class _Maps(nn.Module):
+    """Where each landmark is: a heat map at a quarter of the crop's size, and its centre of mass
+    (soft-argmax; Luvizon et al. 2017).
+    """
+
+    def __init__(self, widths: tuple[int, int, int], maps: int, landmarks: int) -> None:
+        super().__init__()
+        fine, middle, coarse = widths
+        self.up = nn.Upsample(scale_factor=2, mode="nearest")
+        self.narrow = nn.ModuleList([_conv(coarse, middle, 1), _conv(middle, fine, 1)])
+        self.mix = nn.ModuleList([_Block(middle, middle), _Block(fine, maps)])
+        self.last = nn.Conv2d(maps, landmarks, 1)
+
+    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
+        """Features at 1/4, 1/8, 1/16 -> [B,L,2] fractions of the crop."""
+        x = self.mix[0](middle + self.up(self.narrow[0](coarse)))
+        x = self.last(self.mix[1](fine + self.up(self.narrow[1](x)))).float()
+        weight = torch.softmax(x.flatten(2), -1)
+        at = identity_points(*x.shape[-2:], like=x).reshape(-1, 2)
+        return weight @ at
+
+
+def face_points(landmarks: Tensor) -> Tensor:
+    """[B,L,2] -> [B,2L]: upright, from between the eyes, in eye distances (as ``signals.to_face``)."""
+    left, right = (landmarks[:, list(e)].mean(1) for e in EYE_CORNERS)
+    across = right - left
+    length = across.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+    ex = across / length
+    turn = torch.stack([ex, torch.stack([-ex[:, 1], ex[:, 0]], -1)], -1)
+    q = (landmarks - ((left + right) / 2)[:, None]) @ turn / length[:, None]
+    return q.flatten(1)
+
+
 class Reader(nn.Module):
     """Landmarks, presence and action units of a framed face."""
 
@@ -125,18 +162,29 @@ class Reader(nn.Module):
             *(_Block(i, o, 2 if i != o else 1) for i, o in ((w4, w8), (w8, w8))),
         )
         self.flat = nn.Sequential(_conv(w8, config.flat, 1), nn.Flatten())
-        self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
         self.face = nn.Sequential(nn.Linear(n, 128), nn.ReLU(), nn.Linear(128, 1 + len(config.units)))
+        if config.maps:
+            self.maps = _Maps((w2, w4, w8), config.maps, config.landmarks)
+            self.geometry = nn.Linear(2 * config.landmarks, len(config.units))
+        else:
+            self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
 
     def forward(self, crops: Tensor) -> Reading:
         """``crops`` [B,3,S,S] in [0,1]: the ``view`` of head-shot frames. Their contrast does not matter."""
         check_shape(crops, "B3SS", "face crop")
         centred = crops - crops.mean((1, 2, 3), keepdim=True)
         x = centred / (centred.std((1, 2, 3), keepdim=True) + 0.02)
-        flat = self.flat(self.trunk(x))
+        seen = []
+        for layer in self.trunk:
+            x = layer(x)
+            seen.append(x)
+        flat = self.flat(x)
         face = self.face(flat)
-        shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5
-        return Reading(shape, face[:, 0], face[:, 1:])
+        if not hasattr(self, "maps"):
+            shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5
+            return Reading(shape, face[:, 0], face[:, 1:])
+        shape = self.maps(seen[2], seen[4], seen[6])
+        return Reading(shape, face[:, 0], face[:, 1:] + self.geometry(face_points(shape)))
 
 
 class FaceNetwork(nn.Module):

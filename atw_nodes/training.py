@@ -65,7 +65,7 @@ BETAS = {"generator": (0.9, 0.99), "refine": (0.9, 0.99), "mouth": (0.5, 0.999)}
 
 
 def half_pays() -> bool:
-    """Whether this processor computes in bfloat16; one that does not takes eight times as long as in float32."""
+    """Whether this processor computes in bfloat16; one that does not is eight times slower by it."""
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(known and known())
 

@@ -345,7 +345,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.gather:
         gather(args.gather, args.outside, args.photo)
-    actors = Actors(read_faces(args.data, 171, only=HELD_OUT))
+    with tempfile.TemporaryDirectory() as folder:
+        actors = Actors(read_faces(args.data, 171, only=HELD_OUT), Path(folder) / "fields.safetensors")
     empty = empty_photos()
     head = [
         "| images | number | faces | found | false finds | eye centres | landmarks |",

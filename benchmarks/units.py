@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "recipes"))
 
 from au import HELD_OUT  # noqa: E402
-from dense import Actor, _base_units, learn  # noqa: E402
+from dense import FIT, Actor, _base_units, learn  # noqa: E402
 from puppet import UNITS  # noqa: E402
 
 from atw_nodes.animate import animate  # noqa: E402

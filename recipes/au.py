@@ -36,9 +36,9 @@ HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
 CONFIG = GeneratorConfig(len(UNITS), conditioning="basis")
-BATCH = {"motion": 8, "refine": 16}
-RATE = {"motion": 8e-4, "refine": 3e-4}
-STEPS = {"motion": 1400, "refine": 4000}
+BATCH = {"motion": 8, "refine": 12}
+RATE = {"motion": 8e-4, "refine": 6e-4}
+STEPS = {"motion": 750, "refine": 1050}
 SIDE = 64  # of the squares around the mouth
 PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 4.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
@@ -209,12 +209,12 @@ def train_refine(data: Path, run: Path, steps: int) -> None:
         batch, out = refine_losses(generator, critic, cast, BATCH["refine"], state.random)
         values = {k: terms[k](batch, out) for k in PAINT}
         total = sum((w * values[k] for k, w in PAINT.items()), torch.zeros(()))
-        if state.step > steps * 0.3:
+        if state.step > steps * 0.85:
             values["mouth_adversarial"] = L.mouth_adversarial(batch, out, critic)
             values["mouth_features"] = L.mouth_features(batch, out, critic)
             total = total + sum(w * values[k] for k, w in SHARP.items())
         _optimized(opts["refine"], total)
-        if state.step > steps * 0.2:
+        if state.step > steps * 0.75:
             values["critic"] = L.mouth_discriminator(batch, Generated(*(x.detach() for x in out)), critic)
             _optimized(opts["critic"], values["critic"])
         _log(run, "refine", state.step, values)

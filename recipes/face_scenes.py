@@ -25,7 +25,7 @@ from atw_nodes.warp import identity_points, inverted, sample
 SIZE = 128  # side of what the reader sees
 VIEW, MIDDLE = 0.78, (0.5, 0.585)  # of the head-shot frame: brow to chin, and room to be off
 CANVAS = 160  # side of the images that the finder learns from
-POOL, RENEWED = 1000, 1  # faces with expressions that the reader draws from; new ones a batch
+POOL, RENEWED = 600, 2  # faces with expressions that the reader draws from; new ones a batch
 AU25 = puppet.UNITS.index("AU25")
 PICTURES = (
     *("brick", "cell", "chelsea", "coffee", "coins", "color", "grass", "gravel", "horse"),

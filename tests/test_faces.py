@@ -14,9 +14,18 @@ from PIL import Image
 from atw_nodes import faces
 from atw_nodes.checkpoints import FACE, load_checkpoint, load_face_network, model_folders, save_face_network
 from atw_nodes.clips import read_frames
-from atw_nodes.face_network import EYES, REACH, STRIDE, FaceNetwork, FaceNetworkConfig, Reading, peaks
+from atw_nodes.face_network import (
+    EYES,
+    REACH,
+    STRIDE,
+    FaceNetwork,
+    FaceNetworkConfig,
+    Reading,
+    face_points,
+    peaks,
+)
 from atw_nodes.frames import frame_from_box, frame_from_eyes
-from atw_nodes.signals import EYE_CORNERS
+from atw_nodes.signals import EYE_CORNERS, to_face
 from atw_nodes.types import CheckpointError, InputError, ShapeError
 from atw_nodes.video import ClipWriter
 from atw_nodes.warp import identity_points
@@ -130,9 +139,9 @@ def test_wrong_shapes_are_refused() -> None:
 # --- the network and its file ----------------------------------------------------------------------------------
 
 
-def small() -> FaceNetwork:
+def small(maps: int = 0) -> FaceNetwork:
     torch.manual_seed(0)
-    network = FaceNetwork(FaceNetworkConfig(("AU12", "AU25"), size=64, width=6, finder=6))
+    network = FaceNetwork(FaceNetworkConfig(("AU12", "AU25"), size=64, width=6, finder=6, maps=maps))
     for module in network.modules():  # running statistics that are not the trivial ones
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -140,13 +149,26 @@ def small() -> FaceNetwork:
     return network.eval()
 
 
-def test_folding_normalisations_changes_nothing() -> None:
-    network = small()
+@pytest.mark.parametrize("maps", [0, 8])
+def test_folding_normalisations_changes_nothing(maps: int) -> None:
+    network = small(maps)
     fused = network.fused()
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fused.modules())
     image, crops = torch.rand(1, 3, 64, 96), torch.rand(2, 3, 64, 64)
     assert torch.allclose(network.finder(image), fused.finder(image), atol=1e-5)
     assert torch.allclose(network.reader(crops).landmarks, fused.reader(crops).landmarks, atol=1e-5)
+
+
+def test_units_are_read_of_the_face_not_of_where_it_is() -> None:
+    """Face points forget position, size and roll; heat maps put every landmark inside the crop."""
+    marks = torch.rand(1, 478, 2) * 0.4 + 0.3
+    turn = 0.8 * torch.tensor([[0.9553, -0.2955], [0.2955, 0.9553]])
+    moved = marks @ turn.T + 0.1
+    assert torch.allclose(face_points(marks), face_points(moved), atol=1e-3)
+    expected = torch.from_numpy(to_face(marks[0].double().numpy()).ravel())
+    assert torch.allclose(face_points(marks)[0].double(), expected, atol=1e-4)
+    read = small(8).reader(torch.rand(1, 3, 64, 64)).landmarks
+    assert bool(((read > 0) & (read < 1)).all())
 
 
 def test_the_reader_does_not_mind_contrast() -> None:
