@@ -131,9 +131,9 @@ def render(person: str, file: Path, marks: np.ndarray, model: Checkpoint, learnt
         cosines[unit] = float((made * puppet[0]).sum() / (made.norm() * puppet.norm() + 1e-9))
         for level in LEVELS if unit in MEASURES else (1.0,):
             (image,) = animate(photo, model, signal * level, [1.0], frame)
-            write_still(out / f"{person}_{unit}_{level:g}.png", image)
+            write_still(out / f"{person}_{unit}_{level:g}.jpg", image)
         (image,) = warped(parts, Motion(puppet, torch.ones(1)))
-        write_still(out / f"{person}_{unit}_puppet.png", image)
+        write_still(out / f"{person}_{unit}_puppet.jpg", image)
     return cosines
 
 
@@ -187,7 +187,7 @@ def smiles(
         change = Actor(marks[p], marks[p][:1], learnt).fit(marks[f"{p}_true"], FIT)
         given = model.signal.vector({u: float(v) for u, v in zip(UNITS, change, strict=True)})
         signals = {"given": given} | {f"happy{s:g}": model.signal.preset("happiness", s) for s in STRENGTHS}
-        made[p] = [judge.out / f"{p}_{k}.png" for k in signals]
+        made[p] = [judge.out / f"{p}_{k}.jpg" for k in signals]
         for path, signal in zip(made[p], signals.values(), strict=True):
             write_still(path, next(animate(photo, model, signal, [1.0], frame)))
     seen = judge([f for some in made.values() for f in some])
@@ -209,16 +209,17 @@ def smiles(
     return ["", *lines]
 
 
-def sheet(people: list[str], out: Path, marks: dict[str, np.ndarray], names: list[str], file: str) -> None:
+def sheet(people: list[str], out: Path, marks: dict[str, np.ndarray], names: list[str], name: str) -> None:
     rows = []
     for p in people:
         views = []
         for key in (p, *(f"{p}_{n}" for n in names)):
-            photo = read_photo(out / f"{key}.png").pixels
+            file = next(f for f in (out / f"{key}.jpg", out / f"{key}.png") if f.exists())
+            photo = read_photo(file).pixels
             frame = frame_from_landmarks(torch.from_numpy(marks[p].astype(np.float32)), *photo.shape[-2:])
             views.append(canonical(photo, frame, 256)[..., 40:240, 40:216])
         rows.append(views)
-    write_still(out / file, contact_sheet(rows, ("photo", *names)))
+    write_still(out / name, contact_sheet(rows, ("photo", *names), 176))
 
 
 def main() -> None:
@@ -239,7 +240,7 @@ def main() -> None:
     marks = judge(list(files.values()))
     people = [p for p in files if p in marks]
     cosines = {p: render(p, files[p], marks[p], model, learnt, args.out) for p in people}
-    made = [f for f in sorted(args.out.glob("*_AU*.png"))]
+    made = [f for f in sorted(args.out.glob("*_AU*.jpg"))]
     marks |= judge(made)
     for p in people:
         photo = read_photo(files[p]).pixels
@@ -247,7 +248,7 @@ def main() -> None:
         for name, units in BASIC.items():
             if name != "neutral":
                 (image,) = animate(photo, model, model.signal.vector(units), [1.0], frame)
-                write_still(args.out / f"{p}_{name}.png", image)
+                write_still(args.out / f"{p}_{name}.jpg", image)
     sheet(people, args.out, marks, [f"{u}_1" for u in UNITS], "units.jpg")
     sheet(people, args.out, marks, [n for n in BASIC if n != "neutral"], "expressions.jpg")
     marks |= judge(list(photos(args.data, args.out, "smiling").values()))
