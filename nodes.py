@@ -9,8 +9,16 @@ class AtwExtension(ComfyExtension):
     """What ComfyUI asks for our nodes."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        from .atw_nodes import nodes_clip, nodes_motion, nodes_parts
+        from .atw_nodes import (
+            nodes_clip,
+            nodes_motion,
+            nodes_parts,
+            nodes_signals,
+            nodes_sources,
+            nodes_units,
+        )
         from .atw_nodes.host import register_models
 
         register_models()
-        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES]
+        signals = [*nodes_units.NODES, *nodes_signals.NODES, *nodes_sources.NODES]
+        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES, *signals]

@@ -161,9 +161,13 @@ def _driven(
     else:
         signal, fps, sound = _seen(args, still)
         signal = signal if args.absolute or len(signal) == 1 else relative(signal)
-    if args.fps and abs(float(fps) - args.fps) > 1e-3:
-        raise InputError(f"{path} runs at {float(fps):g} frames a second, not {args.fps:g}; leave --fps out")
+    _check_rate(args, float(fps))
     return gain(signal[: args.frames], _gains(args.gain, signal.names)), fps, sound
+
+
+def _check_rate(args: argparse.Namespace, fps: float) -> None:
+    if args.fps and abs(fps - args.fps) > 1e-3:
+        raise InputError(f"{args.drive} runs at {fps:g} frames a second, not {args.fps:g}; leave --fps out")
 
 
 def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Sound | None]:
@@ -172,6 +176,7 @@ def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Soun
     from .signal_video import follow_face
 
     info = probe(args.drive)
+    _check_rate(args, float(info.fps))
     expected = max(1, args.frames or info.frames or round(info.duration * info.fps))
     frames = progress(
         read_frames(args.drive, max_frames=args.frames), expected, args.quiet, "frames looked at"
@@ -183,7 +188,8 @@ def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Soun
     if shown < 0.9:
         sys.stderr.write(f"note: {args.drive}: the face is in sight in {shown:.0%} of the frames\n")
     wanted = not still and args.output.suffix.lower() in WITH_SOUND
-    return signal, info.fps, read_sound(args.drive, seconds=len(signal) / info.fps) if wanted else None
+    sound = read_sound(args.drive, seconds=len(signal) / float(info.fps)) if wanted else None
+    return signal, info.fps, sound
 
 
 def _gains(text: str | None, names: Sequence[str]) -> float | dict[str, float]:

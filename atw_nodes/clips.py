@@ -115,7 +115,7 @@ def _opened(path: Path) -> Iterator[Any]:
         yield container
 
 
-def _decoded(container: Any, stream: Any, path: Path) -> Iterator[av.VideoFrame]:  # noqa: ANN401
+def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:  # noqa: ANN401
     try:
         yield from container.decode(stream)
     except FFmpegError as error:

@@ -12,6 +12,7 @@ import comfy.model_management as mm
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from . import expressions
 from .faces import Face, face_from_landmarks, largest, read
 from .frames import frame_from_box, frame_from_mask
 from .host import check_fits, hub_address, load_model, model_names, model_path, to_image
@@ -27,7 +28,8 @@ from .warp import feather_picture
 ModelSocket, FrameSocket = io.Custom("ATW_MODEL"), io.Custom("ATW_FRAME")
 ResidualsSocket, SignalSocket = io.Custom("ATW_RESIDUALS"), io.Custom("ATW_SIGNAL")
 MotionSocket, LandmarksSocket = io.Custom("ATW_MOTION"), io.Custom("FACE_LANDMARKS")
-EXPRESSIONS = ["smiling", "neutral"]  # append only: shared workflows name them
+# append only: shared workflows name them
+EXPRESSIONS = [*dict.fromkeys(["smiling", "neutral", *expressions.EXPRESSIONS])]
 MODES = ["aligned", "vanilla", "multiscale"]
 PORTRAIT = Path(__file__).resolve().parents[1] / "assets" / "portrait-4k.jpg"
 
@@ -40,7 +42,7 @@ def expression_input() -> Any:  # noqa: ANN401 (the host's type)
         "expression",
         options=EXPRESSIONS,
         default="smiling",
-        tooltip="The named expression. neutral undoes what the photo shows.",
+        tooltip="The named expression; a model that lacks units for it says so. neutral undoes what the photo shows.",
     )
 
 
@@ -68,18 +70,18 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str = "", hub: str = "") -> bool | str:
-        try:  # before anything runs; either is missing here if it comes over a wire
-            if not hub_address(hub) and checkpoint:
+    def validate_inputs(cls, checkpoint: str | None = None, hub: str | None = None) -> bool | str:
+        try:  # before anything runs; what comes over a wire is None here
+            if hub is not None and not hub_address(hub) and checkpoint is not None:
                 model_path(checkpoint)
         except AtwError as e:
             return str(e)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str = "", hub: str = "") -> str:
-        if hub.strip() or not checkpoint:
-            return hub
+    def fingerprint_inputs(cls, checkpoint: str | None = None, hub: str | None = None) -> str:
+        if hub is None or hub.strip() or checkpoint is None:
+            return str(hub)
         stat = model_path(checkpoint).stat()
         return f"{checkpoint} {stat.st_mtime_ns} {stat.st_size}"
 

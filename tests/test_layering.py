@@ -39,8 +39,8 @@ FLOORS: dict[int, set[str]] = {
     7: {"cli", "host"},
     8: {"__main__", "nodes_guard"},
     9: {"nodes_parts"},
-    10: {"nodes_motion"},
-    11: {"nodes_clip"},
+    10: {"nodes_motion", "nodes_signals", "nodes_units"},
+    11: {"nodes_clip", "nodes_sources"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (
