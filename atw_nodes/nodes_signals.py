@@ -131,8 +131,8 @@ class Keyframes(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, text: str = "0:") -> bool | str:  # absent where it comes over a wire
-        return complaint(lambda: parse_keyframes(text, expressions=presets()))
+    def validate_inputs(cls, text: str | None = None) -> bool | str:  # None where it comes over a wire
+        return complaint(lambda: text is None or parse_keyframes(text, expressions=presets()))
 
     @classmethod
     @guarded
@@ -313,11 +313,11 @@ class LoadSignal(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str = "") -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         return complaint(lambda: file and input_file(file, *SIGNAL_FILES))
 
     @classmethod
-    def fingerprint_inputs(cls, file: str = "") -> str:
+    def fingerprint_inputs(cls, file: str | None = None) -> str:
         return stamp(file, *SIGNAL_FILES) if file else ""
 
     @classmethod

@@ -87,11 +87,11 @@ class SignalFromCSV(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str = "") -> bool | str:
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
         return complaint(lambda: file and input_file(file, ".csv"))
 
     @classmethod
-    def fingerprint_inputs(cls, file: str = "", **_: Any) -> str:  # noqa: ANN401
+    def fingerprint_inputs(cls, file: str | None = None, **_: Any) -> str:  # noqa: ANN401
         return stamp(file, ".csv") if file else ""
 
     @classmethod
