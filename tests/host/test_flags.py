@@ -34,7 +34,7 @@ def test_without_a_cache_without_metadata_read_only_models(comfy: Path, tmp_path
     server = Server(comfy, tmp_path, flags, (PROBE,))
     try:
         smoke(server)
-        (file,) = server.files(server.good(saved(parts(n7_frames=2))))
+        (file,) = server.files(server.good(saved(parts(n7_frames=2))), "8")
         assert b"ATWExpression" not in file.read_bytes(), "no workflow where the host was told not to"
         pack = (tmp_path / "custom_nodes").resolve()
         assert not list(pack.glob("*/output")) and not list(pack.glob("*/temp")), "nothing is written here"

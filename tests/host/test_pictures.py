@@ -34,7 +34,7 @@ def test_wide_images_through_save_image(server: Server, kind: str) -> None:
         prompt["97"] = node("SaveImage", images=["1", 0], filename_prefix="source")
         entry = server.good(images(prompt, ["8", 0]))
         (ours,), (theirs,) = server.files(entry, "99"), server.files(entry, "97")
-        a, b = (np.asarray(Image.open(f).convert("RGB")) for f in (ours, theirs))
+        a, b = (np.array(Image.open(f).convert("RGB")) for f in (ours, theirs))
         if changes is STILL:
             assert np.array_equal(a, b)
         else:
@@ -102,10 +102,10 @@ def test_a_full_card_is_survived(server: Server) -> None:
 
 
 def test_alpha_in_clips(server: Server) -> None:
-    prompt = saved(parts(n3_where="box", n3_x=20, n3_y=10, n3_side=120, n7_frames=2), format="webp")
-    (file,) = server.files(server.good(prompt | {"1": picture("float", 150, 140, 4)}))
+    prompt = saved(parts(n3_where="box", n3_x=20, n3_y=10, n3_side=120, n7_frames=3), format="webp")
+    (file,) = server.files(server.good(prompt | {"1": picture("float", 150, 140, 4)}), "8")
     with Image.open(file) as clip:
-        assert clip.n_frames == 2 and clip.mode == "RGBA" and clip.size == (150, 140)
+        assert clip.n_frames == 3 and clip.mode == "RGBA" and clip.size == (150, 140)
 
 
 def test_sound_that_is_none(server: Server) -> None:

@@ -22,8 +22,8 @@ from atw_nodes.signals import UNITS
 from atw_nodes.sound import Sound
 from atw_nodes.types import SignalSpec
 from atw_nodes.video import ClipWriter
+from tests.conftest import tiny_generator
 
-from ..conftest import tiny_generator
 from .prompts import Prompt, images, node, parts, video
 from .server import PACK, ROOT, RefusedError, Server
 

@@ -36,7 +36,8 @@ def test_checkpoints_come_from_their_folders(server: Server, name: str) -> None:
 
 
 def test_a_link_that_leads_out_is_no_checkpoint(server: Server) -> None:
-    outside = server.folder / "outside.safetensors"
+    outside = server.folder / "outside" / "outside.safetensors"
+    outside.parent.mkdir(exist_ok=True)
     outside.write_bytes((ROOT / "models" / "atw-smile-128.safetensors").read_bytes())
     for name in ("linked.safetensors", "folder/outside.safetensors"):
         link = server.folder / "models" / "atw" / name.split("/")[0]
