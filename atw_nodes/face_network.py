@@ -184,7 +184,8 @@ class Reader(nn.Module):
             shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5
             return Reading(shape, face[:, 0], face[:, 1:])
         shape = self.maps(seen[2], seen[4], seen[6])
-        return Reading(shape, face[:, 0], face[:, 1:] + self.geometry(face_points(shape)))
+        # detached: else units are got right by moving the eyes apart, in whose distance all else is measured
+        return Reading(shape, face[:, 0], face[:, 1:] + self.geometry(face_points(shape.detach())))
 
 
 class FaceNetwork(nn.Module):

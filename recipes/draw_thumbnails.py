@@ -111,6 +111,10 @@ def stream(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     return tiles([crop(some[k * (len(some) - 1) // 8], FACE) for k in range(9)], 3)
 
 
+def editor(show: Callable[[str], list[Image.Image]]) -> Image.Image:
+    return crop(show("At the photo's size")[0], FACE).resize((SIDE, SIDE))
+
+
 VIEWS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -118,6 +122,9 @@ VIEWS = {
     "4-modes-side-by-side": modes,
     "5-chained-with-core-nodes": chained,
     "6-long-clips": stream,
+    "7-expression-editor": editor,
+    "8-keyframes-and-blinks": stream,
+    "9-driven-by-a-table": stream,
 }
 
 

@@ -23,7 +23,7 @@ PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotion
 PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
 PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
-MODEL = "atw-smile-128"
+MODEL, UNITS_MODEL = "atw-smile-128", "atw-au-128"
 HEAD_SHOT = {"width": 1024, "height": 1024, "x": 351, "y": 253}  # of the example portrait at 1720 pixels
 
 
@@ -357,6 +357,92 @@ def stream(info: dict[str, Any]) -> Graph:
     return g
 
 
+def face_and_model(g: Graph, image: Socket) -> dict[str, Socket]:
+    """Face, the model of action units, decomposition."""
+    g.column(260, skip=60)
+    first = g.next
+    frame = g.add("ATWFaceFrame", image=image)["frame"]
+    model = g.add("ATWLoadModel", checkpoint=UNITS_MODEL)["model"]
+    parts = g.add("ATWDecompose", image=image, frame=frame)
+    g.group("Face and model", first, BLUE)
+    return {"frame": frame, "model": model, "residuals": parts["residuals"], "low": parts["low"]}
+
+
+def editor(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    image = photo(g, 1600, "**ATW Face Frame**, **ATW Decompose** and **ATW Action Units**")
+    n = face_and_model(g, image)
+    g.column(330)
+    first = g.next
+    look = {"AU01": 0.4, "AU02": 0.4, "AU06": 0.4, "AU12": 0.6, "AU45": 0.0}
+    wires = {"image": image, "model": n["model"], "frame": n["frame"]}
+    signal = g.add("ATWActionUnits", "Sliders", **wires, **look)["signal"]
+    g.group("Expression", first, GREEN)
+    g.column(420)
+    first = g.next
+    made = g.add("ATWGenerator", model=n["model"], low=n["low"], signal=signal, frame=n["frame"])
+    warped = {"residuals": n["residuals"], "motion": made["motion"], "refined": made["refined"]}
+    final = g.add("ATWResWarp", **warped)["images"]
+    g.add("SaveImage", "At the photo's size", images=final, filename_prefix="ATW/expression")
+    about(
+        g,
+        "Seventeen sliders, one an action unit; hover over one to read what it does. The preview below them "
+        "follows at once with *Run (On Change)*.\n\n`preset` adds a named expression.",
+        140,
+    )
+    g.group("Result", first, OCHRE)
+    return g
+
+
+def keyframed(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    n = face_and_model(g, photo(g, 1024, BOTH))
+    g.column(330)
+    first = g.next
+    keys = g.add("ATWKeyframes", "Keyframes")["signal"]
+    alive = g.add("ATWIdleMotion", "Blinks and idle motion", frames=68, seed=3)["signal"]
+    both = g.add("ATWBlendSignals", "Both", a=keys, b=alive)["signal"]
+    g.add("ATWSignalPlot", "What moves when", signal=both)
+    g.group("Signal", first, GREEN)
+    g.column(380)
+    first = g.next
+    wires = {"model": n["model"], "residuals": n["residuals"], "signal": both}
+    video = g.add("ATWRenderVideo", **wires)["video"]
+    g.add("SaveVideo", video=video, filename_prefix="video/ATW-keyframes")
+    g.add("ATWSaveSignal", "Keep the signal", signal=both)
+    about(
+        g, "A line is a moment: `seconds: units and expressions`. The face breathes and blinks between them."
+    )
+    g.group("Clip", first, OCHRE)
+    return g
+
+
+def driven(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    n = face_and_model(g, photo(g, 1024, BOTH))
+    g.column(330)
+    first = g.next
+    talk = g.add("ATWSignalFromCSV", "A table (OpenFace)", file="example: talking.csv")["signal"]
+    mood = g.add("ATWLoadSignal", "A kept expression", file="example: delighted.json")["signal"]
+    signal = g.add("ATWBlendSignals", "Talking, delighted", a=talk, b=mood, amount=0.5)["signal"]
+    g.mute(g.add("ATWSignalFromVideo", "Or: a driving video"))
+    g.mute(g.add("ATWSignalFromLandmarks", "Or: landmarks of ComfyUI's detector"))
+    g.group("Who drives", first, GREEN)
+    g.column(380)
+    first = g.next
+    wires = {"model": n["model"], "residuals": n["residuals"], "signal": signal, "fps": 25.0}
+    video = g.add("ATWRenderVideo", **wires)["video"]
+    g.add("SaveVideo", video=video, filename_prefix="video/ATW-driven")
+    about(
+        g,
+        "A table of action units moves the face: one row, one frame. For a video, connect *Load Video* to "
+        "**ATW Signal from Video**, un-mute it (Ctrl+M) and drag its signal here; its sound goes to `audio`.",
+        150,
+    )
+    g.group("Clip", first, OCHRE)
+    return g
+
+
 GRAPHS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -364,6 +450,9 @@ GRAPHS = {
     "4-modes-side-by-side": modes,
     "5-chained-with-core-nodes": chained,
     "6-long-clips": stream,
+    "7-expression-editor": editor,
+    "8-keyframes-and-blinks": keyframed,
+    "9-driven-by-a-table": driven,
 }
 
 
