@@ -150,5 +150,10 @@ def test_readme_names_every_node() -> None:
     assert [n for n in names if f"| {n} |" not in text] == []
 
 
+def test_readme_names_every_template() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [p.stem for p in GRAPHS if f"| {p.stem.replace('-', ' ')} |" not in text] == []
+
+
 def test_help_pages_have_nodes() -> None:
     assert sorted(p.stem for p in (ROOT / "web" / "docs").glob("*.md")) == NODES
