@@ -14,7 +14,7 @@ from .signals import UNITS
 from .types import InputError, Signal
 
 SMALLEST, LARGEST = (200, 100), (4096, 4096)  # width, height
-_LEGEND, _LEFT, _TOP, _BOTTOM = 210, 44, 10, 24  # pixels
+_LEGEND, _LEFT, _TOP, _BOTTOM = 210, 44, 10, 26  # pixels
 _GREY = (210, 210, 210)
 
 
@@ -83,7 +83,7 @@ def _axes(
     for k in range(math.floor(length / step + 1e-9) + 1):
         x = x0 + (x1 - x0) * (k * step / length if length else 0)
         draw.line(((x, y0), (x, y1)), fill=_GREY)
-        draw.text((x, y1 + 4), f"{k * step:g}{unit}", fill="black", font=font, anchor="mt")
+        draw.text((x, y1 + 8), f"{k * step:g}{unit}", fill="black", font=font, anchor="mt")
 
 
 def _round_step(rough: float) -> float:
