@@ -88,7 +88,7 @@ def inverted(forward: Tensor, steps: int = 12) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """[B,1,h,w] of two fields; no gradient. Spelt out: a reduction over two channels is several times slower."""
+    """[B,1,h,w] of two fields, no gradient; spelt out, since a reduction over two channels is far slower."""
     a, b = a.detach(), b.detach()
     return a[:, :1] * b[:, :1] + a[:, 1:] * b[:, 1:]
 
