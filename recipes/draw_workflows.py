@@ -18,6 +18,7 @@ from twins import default, sockets, widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE, WIDGET, HEAD, EDGE = 20, 24, 30, 14  # pixels: a socket, a widget, a title, what is left below
+TEXT = 50  # more for a widget of several lines
 PICTURE = 230  # room below the widgets of a node that shows one
 PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview")
 PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
@@ -25,6 +26,12 @@ PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
 MODEL, UNITS_MODEL = "atw-smile-128", "atw-au-128"
 HEAD_SHOT = {"width": 1024, "height": 1024, "x": 351, "y": 253}  # of the example portrait at 1720 pixels
+
+
+def options_of(spec: dict[str, Any], name: str) -> dict[str, Any]:
+    """What an input says beside its type."""
+    entry = next(group[name] for group in spec["input"].values() if name in group)
+    return entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
 
 
 class Socket(NamedTuple):
@@ -82,6 +89,7 @@ class Graph:
             for n, t in zip(spec["output_name"], spec["output"], strict=True)
         ]
         height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * len(names) + EDGE
+        height += TEXT * sum(bool(options_of(spec, n).get("multiline")) for n in names if n)
         height += PICTURE * (kind in PICTURES + PROGRESS) + int(self.width) * (kind in PLAYERS) + room
         self._place(kind, height, inputs, outputs, values, title)
         return Node(number, tuple(spec["output_name"]))
@@ -402,7 +410,8 @@ def keyframed(info: dict[str, Any]) -> Graph:
     keys = g.add("ATWKeyframes", "Keyframes")["signal"]
     alive = g.add("ATWIdleMotion", "Blinks and idle motion", frames=68, seed=3)["signal"]
     both = g.add("ATWBlendSignals", "Both", a=keys, b=alive)["signal"]
-    g.add("ATWSignalPlot", "What moves when", signal=both)
+    plot = g.add("ATWSignalPlot", "What moves when", signal=both)["image"]
+    g.add("PreviewImage", "The plot", images=plot)
     g.group("Signal", first, GREEN)
     g.column(380)
     first = g.next

@@ -53,6 +53,7 @@ def overlaps(nodes: list[dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.stem)
 def test_template_runs_from_the_page(page: ComfyPage, server: Server, path: Path) -> None:
     page.fresh()
+    server.post("/free", {"free_memory": True})  # what comes from the cache shows nothing
     page.choose(PACK, path.stem)
     check_graph(page, load(ROOT / "tests" / "api" / path.name))
     end, told = page.run(240, PICTURES + PLAYERS)
