@@ -121,14 +121,16 @@ def test_the_preview_is_small_and_follows_the_sliders(server: Server, units: str
     smile, framed = shown(wires, AU12=1.0), shown(wires | {"frame": ["4", 0]}, AU12=1.0)
     assert calm.shape == (768, 768, 3)
     assert np.abs(smile - calm).max() > 20
-    assert np.abs(framed - smile).mean() < 1  # the same face, found on the large photo
-    assert not np.abs(smile - calm)[:, :20].any()  # nothing moves at the edge
+    moved = [np.abs(one - calm).max(2) > 20 for one in (smile, framed)]
+    (top, left), (y, x) = (np.argwhere(one).mean(0) for one in moved)
+    assert abs(top - y) < 25 and abs(left - x) < 25  # the same face, found on the large photo
+    assert not any(one[:, :20].any() for one in moved)  # nothing moves at the edge
 
 
 def test_without_an_image_there_is_no_preview_and_no_crash(server: Server) -> None:
-    entry = server.run(images({"1": sliders(AU12=1.0)}, ["1", 1]))
-    assert "99" not in entry["outputs"]
-    assert "connect an image" in json.dumps(entry["status"])
+    prompt = images({"1": sliders(AU12=1.0)}, ["1", 1])
+    prompt["90"] = node("ATWSaveSignal", signal=["1", 0], filename_prefix="t", format="json")
+    assert set(server.good(prompt)["outputs"]) == {"90"}  # the page is told why 99 made nothing
 
 
 def test_a_frame_of_another_photo_is_refused(server: Server, units: str) -> None:
@@ -192,7 +194,7 @@ def test_what_is_saved_comes_back(server: Server, form: str) -> None:
     made = {"1": keyframes("0: AU12=0.25\n1: AU04=1")}
     saved = file_of(server, made, "1", form)
     assert saved.is_relative_to(server.folder / "output") and saved.suffix == f".{form}"
-    assert file_of(server, made | {"2": blended(["1", 0], ["1", 0])}, "1", form) != saved  # numbered
+    assert file_of(server, made | {"2": blended(["1", 0], ["1", 0])}, "2", form) != saved  # numbered
     shutil.copy(saved, server.folder / "input" / f"mine.{form}")
     assert signal_of(server, {"1": node("ATWLoadSignal", file=f"mine.{form}")}) == signal_of(server, made)
 
