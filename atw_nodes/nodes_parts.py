@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from . import expressions
+from .checkpoints import DEFAULT
 from .faces import Face, face_from_landmarks, largest, read
 from .frames import frame_from_box, frame_from_mask
 from .host import check_fits, hub_address, load_model, model_names, model_path, to_image
@@ -57,7 +58,10 @@ class LoadModel(io.ComfyNode):
             search_aliases=["face animation model", "expression model", "animating through warping"],
             inputs=[
                 io.Combo.Input(
-                    "checkpoint", options=model_names(), tooltip="Bundled models first, then models/atw."
+                    "checkpoint",
+                    options=model_names(),
+                    default=DEFAULT,
+                    tooltip="Bundled models first, then models/atw.",
                 ),
                 io.String.Input(
                     "hub",
