@@ -57,8 +57,10 @@ class Model:
 
     def ready(self, reserve: int = 0) -> torch.device:
         """Have the host load it, with ``reserve`` bytes more for what it will make; where it is then."""
-        mm.load_models_gpu([self.patcher], memory_required=reserve)
-        return next(self.checkpoint.generator.parameters()).device
+        mm.load_models_gpu([self.patcher], memory_required=reserve, force_full_load=True)
+        # with little memory the host leaves layers behind that are not its own; ours are small
+        self.checkpoint.generator.to(self.patcher.load_device)
+        return self.patcher.load_device
 
 
 # --- images -----------------------------------------------------------------------------------------------

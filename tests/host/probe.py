@@ -164,6 +164,26 @@ class Full(Probe):
         return (residuals,)
 
 
+class Hub(Probe):
+    """A Hub without a network: every address has a file of ``size`` bytes, which is ``file``; 0 ends it."""
+
+    RETURN_TYPES, OUTPUT_NODE = (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"size": ("INT", {}), "file": ("STRING", {})}}
+
+    def run(self, size, file):
+        import huggingface_hub as hub
+
+        names = ("get_hf_file_metadata", "hf_hub_download", "try_to_load_from_cache")
+        true = hub.__dict__.setdefault("_atw_true", {n: getattr(hub, n) for n in names})
+        metadata = type("Metadata", (), {"size": size})
+        made = (lambda *a, **k: metadata, lambda *a, **k: file, lambda *a, **k: None)
+        hub.__dict__.update(zip(names, made, strict=True) if size else true)
+        return {}
+
+
 class Measure(Probe):
     """How far two images are apart, outside a mask, and how they lie; as text."""
 
@@ -207,5 +227,5 @@ class Held(Probe):
 
 
 NODE_CLASS_MAPPINGS = {
-    f"Probe{c.__name__}": c for c in (Picture, Thing, Listed, Steps, Landmarks, Full, Measure, Held)
+    f"Probe{c.__name__}": c for c in (Picture, Thing, Listed, Steps, Landmarks, Full, Hub, Measure, Held)
 }

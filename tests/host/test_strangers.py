@@ -75,6 +75,20 @@ def test_a_hub_name_over_a_wire_is_checked_when_it_runs(server: Server) -> None:
     assert "no such checkpoint" in server.error(images(prompt, ["6", 1]))
 
 
+def test_a_download_says_what_it_fetches_and_has_a_limit(server: Server) -> None:
+    file = str(ROOT / "models" / "atw-smile-128.safetensors")
+    prompt = images(parts(n2_hub="owner/a-repo/some/file.safetensors", n2_checkpoint="gone"), ["6", 1])
+    try:
+        server.good({"1": node("ProbeHub", size=5 << 30, file=file)})
+        text = server.error(prompt)
+        assert "owner/a-repo/some/file.safetensors has 5.0 GB, which is no ATW checkpoint" in text
+        server.good({"1": node("ProbeHub", size=7 << 20, file=file)})
+        server.good(prompt)
+        assert "fetching owner/a-repo/some/file.safetensors (7 MB) from the Hugging Face Hub" in server.text()
+    finally:
+        server.good({"1": node("ProbeHub", size=0, file="")})
+
+
 PREFIXES = [
     *(
         "../out",
