@@ -62,9 +62,19 @@ def test_templates_are_offered(server: Server) -> None:
     assert sorted(offered) == sorted(p.stem for p in (ROOT / "workflows").glob("*.json"))
 
 
+def smaller(prompt: dict[str, Any]) -> dict[str, Any]:
+    """Clips at half the size, which the browser's tests make as they are; crops are of pixels, so not those."""
+    kinds = {n["class_type"] for n in prompt.values()}
+    if kinds & {"SaveVideo", "ATWSaveVideo"} and "ImageCrop" not in kinds:
+        for n in prompt.values():
+            if n["class_type"] == "ATWExamplePortrait":
+                n["inputs"]["size"] = min(512, n["inputs"]["size"])
+    return prompt
+
+
 @pytest.mark.parametrize("path", TWINS, ids=lambda p: p.stem)
 def test_workflows_run(server: Server, path: Path) -> None:
-    entry = server.good(json.loads(path.read_text()))
+    entry = server.good(smaller(json.loads(path.read_text())))
     files = server.files(entry)
     assert files
     for file in files:
