@@ -17,7 +17,7 @@ from .types import FaceFrame, InputError, ShapeError, check_shape
 
 EYE_X, EYE_Y = 0.115, 0.47
 # Where hairline to chin and cheek to cheek fall in the frame, averaged over aligned adult faces.
-_FACE_CENTRE, _FACE_WIDTH, _FACE_HEIGHT = (0.5, 0.58), 0.53, 0.62
+FACE_CENTRE, _FACE_WIDTH, _FACE_HEIGHT = (0.5, 0.58), 0.53, 0.62
 
 
 def _inside(frame: FaceFrame, what: str) -> FaceFrame:
@@ -89,7 +89,7 @@ def frame_from_mask(mask: Tensor) -> FaceFrame:
     ys, xs = (torch.nonzero(on.any(d)).flatten() for d in (1, 0))
     x0, x1, y0, y1 = int(xs[0]), int(xs[-1]) + 1, int(ys[0]), int(ys[-1]) + 1
     side = ((x1 - x0) / _FACE_WIDTH + (y1 - y0) / _FACE_HEIGHT) / 2
-    left, top = (x0 + x1) / 2 - _FACE_CENTRE[0] * side, (y0 + y1) / 2 - _FACE_CENTRE[1] * side
+    left, top = (x0 + x1) / 2 - FACE_CENTRE[0] * side, (y0 + y1) / 2 - FACE_CENTRE[1] * side
     return frame_from_box(left, top, side, *mask.shape)
 
 

@@ -34,7 +34,7 @@ from .pyramid import (
     up_taps,
     upsample,
 )
-from .tiles import ROWS, Plane, canonical, gather, store, table_part, tiles, working_type
+from .tiles import ROWS, Plane, Tile, canonical, gather, store, table_part, tiles, working_type
 from .types import FaceFrame, InputError, Motion, ShapeError, check_shape
 from .warp import backward_warp, feather_mask, identity_points
 
@@ -166,12 +166,20 @@ def _whole(
     return out
 
 
-class _Correction(NamedTuple):
+class Correction(NamedTuple):
     """out = W + m·(add - (1 - gate)·(W - low)), tables in the canonical square."""
 
     add: Tensor  # [1,3,n,n]
     gate: Tensor | None = None  # [1,1,n,n]
     low: Tensor | None = None  # [1,3,n,n], down(W)
+
+    def on(self, plane: Plane, at: Tile, points: Tensor | None, value: Tensor) -> Tensor:
+        """C on a tile, where W is ``value``: [1,3,h,w]."""
+        add = plane.table(self.add, at, points)
+        if self.gate is None or self.low is None:
+            return add
+        drop = 1 - plane.table(self.gate, at, points)
+        return add - drop * (value - plane.table(self.low, at, points))
 
 
 def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
@@ -186,7 +194,7 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
     return 1 / (1 + (soft / threshold) ** 4)
 
 
-def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> _Correction:
+def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
     """C = up(R - down(W)), octave by octave, and the gate's tables."""
     photo, frame = residuals.photo, residuals.frame
     down = (
@@ -202,8 +210,8 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
 
     error = refined - down
     if not config.gate:
-        return _Correction(grow(error))
-    return _Correction(grow(error), grow(residual_gate(error)), grow(down))
+        return Correction(grow(error))
+    return Correction(grow(error), grow(residual_gate(error)), grow(down))
 
 
 def _downsampled_warp(photo: Tensor, field: Tensor, size: int, most: int) -> Tensor:
@@ -232,18 +240,24 @@ def _frame_size(residuals: Residuals, most: int) -> int:
     return size
 
 
-def _in_frame(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> _Correction:
+def _in_frame(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
     """Vanilla's or multiscale's result minus W, in the canonical square: smooth, so a table of 1024² holds
     it.
     """
     image = canonical(residuals.photo, residuals.frame, _frame_size(residuals, _CORRECTION))
     result = _whole(image, residuals.low, field, refined, config, torch.empty_like(image))
     n = image.shape[-1]
-    return _Correction(result.sub_(backward_warp(image, upsample(field, (n, n)))))
+    return Correction(result.sub_(backward_warp(image, upsample(field, (n, n)))))
+
+
+def correction(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
+    """C of one frame, by the config's mode. Of a whole image, only in the aligned mode."""
+    make = _aligned if config.mode is ReswarpMode.ALIGNED else _in_frame
+    return make(residuals, field, refined, config)
 
 
 def _write(
-    photo: Tensor, frame: FaceFrame, field: Tensor, c: _Correction | None, out: Tensor, rows: int = ROWS
+    photo: Tensor, frame: FaceFrame, field: Tensor, c: Correction | None, out: Tensor, rows: int = ROWS
 ) -> None:
     """The writing pass: W + m·C inside the frame's bounding box; pixels of mask 0 are copied."""
     plane = Plane(frame, working_type(photo), photo.device)
@@ -253,10 +267,7 @@ def _write(
         mask = None if points is None else feather_mask(points, frame.feather)
         value = gather(photo, plane.displaced(at, field, points), (x0, y0))
         if c is not None:
-            add = plane.table(c.add, at, points)
-            if c.gate is not None and c.low is not None:
-                drop = 1 - plane.table(c.gate, at, points)
-                add = add - drop * (value - plane.table(c.low, at, points))
+            add = c.on(plane, at, points, value)
             value = value.add_(add if mask is None else add * mask)
         store(out, at, value)
         if mask is not None:
@@ -264,7 +275,8 @@ def _write(
             out[..., y0:y1, x0:x1] = torch.where(outside, photo[..., y0:y1, x0:x1], out[..., y0:y1, x0:x1])
 
 
-def _check(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
+def check_motion(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
+    """Raise ``ShapeError`` unless they fit together."""
     check_shape(refined, "T3SS", "refined image")
     if len(refined) != len(motion):
         raise ShapeError(
@@ -297,7 +309,7 @@ def reswarp(
     A frame of weight 0 is the photo, bit for bit. out: a buffer like the photo; if given, every frame is
     written into it and it is what is yielded, so use or copy a frame before asking for the next.
     """
-    _check(residuals, motion, refined)
+    check_motion(residuals, motion, refined)
     return _frames(residuals, motion, refined, config or ReswarpConfig(), out)
 
 
@@ -328,10 +340,8 @@ def _frames(
                 _write(photo, frame, field, None, out)
             else:
                 r = refined[t : t + 1].to(photo.device, kind)
-                if config.mode is ReswarpMode.ALIGNED:
-                    _write(photo, frame, field, _aligned(residuals, field, r, config), out, config.rows)
-                elif frame.is_whole:
+                if frame.is_whole and config.mode is not ReswarpMode.ALIGNED:
                     _whole(photo, residuals.low, field, r, config, out)
                 else:
-                    _write(photo, frame, field, _in_frame(residuals, field, r, config), out, config.rows)
+                    _write(photo, frame, field, correction(residuals, field, r, config), out, config.rows)
         yield out

@@ -105,16 +105,25 @@ class Plane:
         )
         return table_part(table, rows, columns)
 
+    def shift(self, at: Tile, field: Tensor, points: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """How far ``field`` [1,2,n,n] sends the pixels of a tile: [h,w] across and [h,w] down, in pixels."""
+        d = self.table(field, at, points)[0]
+        (a, b, _), (c, e, _) = self.frame.matrix
+        return d[0] * a + d[1] * b, d[0] * c + d[1] * e
+
     def displaced(self, at: Tile, field: Tensor, points: Tensor | None = None) -> Tensor:
         """[h,w,2] pixel positions, relative to the tile's corner, that ``field`` [1,2,n,n] sends its pixels
         to.
         """
-        x0, y0, x1, y1 = at
-        d = self.table(field, at, points)[0]
-        (a, b, _), (c, e, _) = self.frame.matrix
-        x = d[0] * a + d[1] * b + (torch.arange(x1 - x0, device=d.device) + 0.5)
-        y = d[0] * c + d[1] * e + (torch.arange(y1 - y0, device=d.device) + 0.5)[:, None]
-        return torch.stack([x, y], -1)
+        return positions(*self.shift(at, field, points))
+
+
+def positions(dx: Tensor, dy: Tensor) -> Tensor:
+    """[h,w,2] where displacements of [h,w] pixels lead, relative to the corner of their tile."""
+    height, width = dx.shape
+    x = dx + (torch.arange(width, device=dx.device) + 0.5)
+    y = dy + (torch.arange(height, device=dy.device) + 0.5)[:, None]
+    return torch.stack([x, y], -1)
 
 
 def working_type(photo: Tensor) -> torch.dtype:

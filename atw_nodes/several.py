@@ -1,0 +1,193 @@
+"""Several faces in one photo, composited in one pass: every pixel is gathered once.
+
+Face i has a frame, a mask m_i, a displacement D_i in pixels and a correction C_i, as in ``reswarp``. Where
+masks overlap, the photo is divided between them:
+
+    out = W + sum s_i·m_i·C_i,   W(p) = photo(p + sum s_i·D_i(p)),   s_i = prod over j of 1 - m_j·(1 - h_ij)
+
+h_ij is face i's part beside face j alone: 1 where i's centre is clearly nearer (each distance measured in its
+own frame), 0 where j's is, smooth between, h_ij + h_ji = 1. So two faces whose masks are both 1 share by
+m_i·w_i/(w_i + w_j), nothing is cut where a mask ends, the s_i·m_i never add up to more than 1, and a face
+moves nothing of what is clearly another's, not by a bit. Shares depend on where the frames are alone, not on
+what moves: a face that starts to move makes its neighbours no jump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .frames import FACE_CENTRE
+from .reswarp import Correction, Residuals, ReswarpConfig, check_motion, correction, reswarp, warped
+from .tiles import ROWS, Plane, Tile, gather, positions, store, tiles, working_type
+from .types import FaceFrame, InputError, Motion, ShapeError
+from .warp import feather_mask
+
+BORDER = 0.25  # width of the soft border between two faces, in distances of their centres
+
+
+def composite(
+    faces: Sequence[Residuals],
+    motions: Sequence[Motion],
+    refined: Sequence[Tensor] | None,
+    config: ReswarpConfig | None = None,
+    out: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """High-resolution frames of one photo with N faces, one by one, as ``reswarp`` gives them of one.
+
+    faces: the photo as ``decompose`` splits it with each face's frame. motions, refined: one a face, in the
+    same order, T frames each; a face of weight 0 keeps still. refined None: W alone. Their order changes
+    nothing. A single face is ``reswarp`` itself (or ``warped``), bit for bit.
+    """
+    _check(faces, motions, refined)
+    if len(faces) == 1 and refined is None:
+        return warped(faces[0], motions[0], out)
+    if len(faces) == 1 and refined is not None:
+        return reswarp(faces[0], motions[0], refined[0], config, out)
+    order = sorted(range(len(faces)), key=lambda i: faces[i].frame.matrix)
+    given = None if refined is None else [refined[i] for i in order]
+    return _frames(
+        [faces[i] for i in order], [motions[i] for i in order], given, config or ReswarpConfig(), out
+    )
+
+
+def _check(faces: Sequence[Residuals], motions: Sequence[Motion], refined: Sequence[Tensor] | None) -> None:
+    counts = {len(faces), len(motions), len(faces if refined is None else refined)}
+    if len(counts) != 1 or not faces:
+        painted = "" if refined is None else f", {len(refined)} refined"
+        raise ShapeError(f"{len(faces)} faces, but {len(motions)} motions{painted}; give one a face")
+    lengths = {len(m) for m in motions}
+    if len(lengths) != 1:
+        raise ShapeError(
+            f"the faces' motions have {', '.join(map(str, sorted(lengths)))} frames; make them equally long"
+        )
+    photo = faces[0].photo
+    for face in faces[1:]:
+        if face.photo is not photo and not (
+            face.photo.shape == photo.shape and face.photo.data_ptr() == photo.data_ptr()
+        ):
+            raise InputError("the faces are of different photos; decompose one photo with each face's frame")
+    if len(faces) > 1 and any(not f.frame.feather for f in faces):
+        raise InputError(
+            "several faces were given, one of them the whole image; give each a frame of its own"
+        )
+    for k, (face, motion) in enumerate(zip(faces, motions, strict=True)):
+        if refined is not None:
+            check_motion(face, motion, refined[k])
+
+
+class _Part(NamedTuple):
+    """A face in one frame of a clip; ``field`` None where it keeps still."""
+
+    plane: Plane
+    bounds: Tile
+    field: Tensor | None
+    correction: Correction | None
+
+
+def _frames(
+    faces: Sequence[Residuals],
+    motions: Sequence[Motion],
+    refined: Sequence[Tensor] | None,
+    config: ReswarpConfig,
+    buffer: Tensor | None,
+) -> Iterator[Tensor]:
+    photo, kind = faces[0].photo, working_type(faces[0].photo)
+    planes = [Plane(f.frame, kind, photo.device) for f in faces]
+    stale: list[Tile] | None = None  # what the buffer holds that is not the photo; None: everything
+    for t in range(len(motions[0])):
+        out = torch.empty_like(photo) if buffer is None else buffer
+        if stale is None or buffer is None:
+            out.copy_(photo)
+        else:
+            for x0, y0, x1, y1 in stale:
+                out[..., y0:y1, x0:x1].copy_(photo[..., y0:y1, x0:x1])
+        parts = []
+        for k, (face, plane, motion) in enumerate(zip(faces, planes, motions, strict=True)):
+            field, fix = None, None
+            if float(motion.weight[t]) != 0:
+                field = motion.field[t : t + 1].to(photo.device, kind)
+                if refined is not None:
+                    fix = correction(face, field, refined[k][t : t + 1].to(photo.device, kind), config)
+            parts.append(_Part(plane, face.frame.bounds(), field, fix))
+        _write(photo, parts, out, config.rows)
+        stale = [p.bounds for p in parts if p.field is not None]
+        yield out
+
+
+def _write(photo: Tensor, parts: Sequence[_Part], out: Tensor, rows: int = ROWS) -> None:
+    """W and the corrections wherever a face moves; ``out`` holds the photo already."""
+    for at in _covering([p.bounds for p in parts if p.field is not None], rows):
+        _write_tile(photo, [p for p in parts if _common(p.bounds, at)], out, at)
+
+
+def _write_tile(photo: Tensor, parts: Sequence[_Part], out: Tensor, at: Tile) -> None:
+    points = [p.plane.points(at) for p in parts]
+    divided = shares([p.plane.frame for p in parts], points)
+    x0, y0, x1, y1 = at
+    across, down, reached = (torch.zeros_like(points[0][..., 0]) for _ in range(3))
+    for part, where, (share, mask) in zip(parts, points, divided, strict=True):
+        if part.field is not None:
+            dx, dy = part.plane.shift(at, part.field, where)
+            across, down, reached = across + share * dx, down + share * dy, reached + mask
+    warped = gather(photo, positions(across, down), (x0, y0))
+    total = warped
+    for part, where, (_, mask) in zip(parts, points, divided, strict=True):
+        if part.correction is not None:
+            total = total + mask * part.correction.on(part.plane, at, where, warped)
+    store(out, at, total)
+    before = photo[..., y0:y1, x0:x1]
+    out[..., y0:y1, x0:x1] = torch.where(reached > 0, out[..., y0:y1, x0:x1], before)
+
+
+def shares(frames: Sequence[FaceFrame], points: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """(s_i, s_i·m_i), each [h,w], of every face; both 0 where m_i is. points: [h,w,2], the same pixels in each frame's square."""
+    masks = [feather_mask(p, f.feather) for f, p in zip(frames, points, strict=True)]
+    middle = [p.new_tensor(FACE_CENTRE) for p in points]
+    far = [(p - c).square().sum(-1) for p, c in zip(points, middle, strict=True)]
+    found = []
+    for i, frame in enumerate(frames):
+        share = torch.ones_like(masks[i])
+        for j, other in enumerate(frames):
+            if j != i:
+                part = _smooth((far[j] - far[i]) / (2 * BORDER * _apart(frame, other)) + 0.5)
+                share = share * (1 - masks[j] * (1 - part))
+        found.append((share * (masks[i] > 0), share * masks[i]))
+    return found
+
+
+def _smooth(t: Tensor) -> Tensor:
+    t = t.clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _apart(a: FaceFrame, b: FaceFrame) -> float:
+    """Squared distance of two faces' centres over the larger one's side; never 0."""
+    (u, v), side = FACE_CENTRE, max(*a.sides, *b.sides)
+    centres = [
+        (m[0][0] * u + m[0][1] * v + m[0][2], m[1][0] * u + m[1][1] * v + m[1][2])
+        for m in (a.matrix, b.matrix)
+    ]
+    (x, y), (z, w) = centres
+    return max(((x - z) ** 2 + (y - w) ** 2) / side**2, 1e-4)
+
+
+def _common(a: Tile, b: Tile) -> Tile | None:
+    """What two tiles have in common."""
+    x0, y0, x1, y1 = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _covering(bounds: Sequence[Tile], rows: int) -> Iterator[Tile]:
+    """Tiles that cover all of ``bounds``, each pixel once, and little else."""
+    if not bounds:
+        return
+    x0, y0, x1, y1 = zip(*bounds, strict=True)
+    for at in tiles(min(x0), min(y0), max(x1), max(y1), rows):
+        cuts = [cut for b in bounds if (cut := _common(b, at))]
+        if cuts:
+            left, top, right, bottom = zip(*cuts, strict=True)
+            yield min(left), min(top), max(right), max(bottom)
