@@ -239,6 +239,7 @@ class MotionPreview(io.ComfyNode):
                 io.Int.Input("size", default=512, min=128, max=2048, step=16, tooltip="Side in pixels."),
             ],
             outputs=[io.Image.Output(display_name="colours"), io.Image.Output(display_name="arrows")],
+            is_output_node=True,  # it shows the colours itself
         )
 
     @classmethod

@@ -260,6 +260,7 @@ class SignalPlot(io.ComfyNode):
                 io.Int.Input("height", default=384, min=100, max=4096, step=8, tooltip="In pixels."),
             ],
             outputs=[io.Image.Output(display_name="image")],
+            is_output_node=True,  # it shows the plot itself
         )
 
     @classmethod

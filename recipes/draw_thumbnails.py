@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[1]
 SIDE = 512
 FACE = (0.2, 0.12, 0.84, 0.76)  # left, top, right, bottom of the drawn portrait
-MOUTH = (0.39, 0.555, 0.61, 0.635)
+MOUTH = (0.385, 0.568, 0.615, 0.6435)
 Pictures = dict[str, list[Image.Image]]
 
 

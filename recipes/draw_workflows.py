@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LINE, WIDGET, HEAD, EDGE = 20, 24, 30, 14  # pixels: a socket, a widget, a title, what is left below
 TEXT = 50  # more for a widget of several lines
 PICTURE = 230  # room below the widgets of a node that shows one
-PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview")
+PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview", "ATWSignalPlot")
+PICTURES += ("ATWActionUnits",)
 PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
 PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
@@ -61,12 +62,23 @@ class Graph:
         self.nodes: list[dict[str, Any]] = []
         self.links: list[list[Any]] = []
         self.groups: list[dict[str, Any]] = []
-        self.x, self.y, self.width = 40.0, 80.0, 0.0
+        self.x, self.y, self.width, self.top = 40.0, 80.0, 0.0, 80.0
 
     def column(self, width: int, skip: int = 0) -> None:
-        """Go on to the right. skip: pixels left free on top, for wires to pass."""
+        """Go on to the right, from the top. skip: pixels left free there, for wires to pass."""
+        self.top = 80.0 + skip
+        self.beside(width)
+
+    def beside(self, width: int) -> None:
+        """Go on to the right, as high as this column began."""
         self.x += self.width + self.LANE if self.width else 0
-        self.y, self.width = 80.0 + skip, width
+        self.y, self.width = self.top, width
+
+    def below(self, first: int, width: int) -> None:
+        """Go on below the nodes from number ``first`` to the last, from their left."""
+        some = self.nodes[first - 1 :]
+        self.x, self.width = min(n["pos"][0] for n in some), width
+        self.y = self.top = max(n["pos"][1] + n["size"][1] for n in some) + self.GAP + HEAD + self.LANE
 
     def add(self, kind: str, title: str = "", /, room: int = 0, **given: Any) -> Node:  # noqa: ANN401
         """A node at the foot of the column. given: widget values, or outputs of other nodes to connect.
@@ -294,20 +306,23 @@ def modes(info: dict[str, Any]) -> Graph:
     g = Graph(info)
     n = parts_of(g, photo(g, 1024, BOTH))
     wires = {name: n[name] for name in ("residuals", "motion", "refined")}
-    g.column(260)
-    first = g.next
-    shots = [g.add("ATWResWarp", mode, **wires, mode=mode) for mode in ("vanilla", "multiscale", "aligned")]
-    g.group("ResWarp", first, GREEN)
-    g.column(560)
-    first = g.next
-    two = g.add("ImageStitch", "Stitch", image1=shots[0]["images"], image2=shots[1]["images"])["IMAGE"]
-    three = g.add("ImageStitch", "Stitch the third", image1=two, image2=shots[2]["images"])["IMAGE"]
-    g.add("SaveImage", "vanilla, multiscale, aligned", images=three, filename_prefix="ATW/modes")
     about(
         g,
         "Three ways to carry the photo's detail along. *vanilla* and *multiscale* are the paper's, "
         "*aligned* is ours.\n\nOpen the result and compare the mouths at full size.",
+        150,
     )
+    first, shots = g.next, []
+    for mode in ("vanilla", "multiscale", "aligned"):
+        g.column(260)
+        shots.append(g.add("ATWResWarp", mode, **wires, mode=mode)["images"])
+    g.group("ResWarp", first, GREEN)
+    g.below(first, 260)
+    first = g.next
+    two = g.add("ImageStitch", "Stitch", image1=shots[0], image2=shots[1])["IMAGE"]
+    three = g.add("ImageStitch", "Stitch the third", image1=two, image2=shots[2])["IMAGE"]
+    g.beside(570)
+    g.add("SaveImage", "vanilla, multiscale, aligned", room=68, images=three, filename_prefix="ATW/modes")
     g.group("Side by side", first, OCHRE)
     return g
 
@@ -386,12 +401,15 @@ def editor(info: dict[str, Any]) -> Graph:
     wires = {"image": image, "model": n["model"], "frame": n["frame"]}
     signal = g.add("ATWActionUnits", "Sliders", **wires, **look)["signal"]
     g.group("Expression", first, GREEN)
-    g.column(420)
+    g.column(260)
     first = g.next
     made = g.add("ATWGenerator", model=n["model"], low=n["low"], signal=signal, frame=n["frame"])
     warped = {"residuals": n["residuals"], "motion": made["motion"], "refined": made["refined"]}
     final = g.add("ATWResWarp", **warped)["images"]
-    g.add("SaveImage", "At the photo's size", images=final, filename_prefix="ATW/expression")
+    g.group("Animate", first, GREEN)
+    g.column(480)
+    first = g.next
+    g.add("SaveImage", "At the photo's size", room=240, images=final, filename_prefix="ATW/expression")
     about(
         g,
         "Seventeen sliders, one an action unit; hover over one to read what it does. The preview below them "
@@ -410,15 +428,17 @@ def keyframed(info: dict[str, Any]) -> Graph:
     keys = g.add("ATWKeyframes", "Keyframes")["signal"]
     alive = g.add("ATWIdleMotion", "Blinks and idle motion", frames=68, seed=3)["signal"]
     both = g.add("ATWBlendSignals", "Both", a=keys, b=alive)["signal"]
-    plot = g.add("ATWSignalPlot", "What moves when", signal=both)["image"]
-    g.add("PreviewImage", "The plot", images=plot)
+    g.add("ATWSaveSignal", "Keep the signal", signal=both)
     g.group("Signal", first, GREEN)
-    g.column(380)
+    g.column(330)
     first = g.next
+    g.add("ATWSignalPlot", "What moves when", signal=both)
     wires = {"model": n["model"], "residuals": n["residuals"], "signal": both}
     video = g.add("ATWRenderVideo", **wires)["video"]
+    g.group("Plot and frames", first, GREEN)
+    g.column(440)
+    first = g.next
     g.add("SaveVideo", video=video, filename_prefix="video/ATW-keyframes")
-    g.add("ATWSaveSignal", "Keep the signal", signal=both)
     about(
         g, "A line is a moment: `seconds: units and expressions`. The face breathes and blinks between them."
     )
@@ -437,10 +457,13 @@ def driven(info: dict[str, Any]) -> Graph:
     g.mute(g.add("ATWSignalFromVideo", "Or: a driving video"))
     g.mute(g.add("ATWSignalFromLandmarks", "Or: landmarks of ComfyUI's detector"))
     g.group("Who drives", first, GREEN)
-    g.column(380)
+    g.column(330)
     first = g.next
     wires = {"model": n["model"], "residuals": n["residuals"], "signal": signal, "fps": 25.0}
     video = g.add("ATWRenderVideo", **wires)["video"]
+    g.group("Frames", first, GREEN)
+    g.column(440)
+    first = g.next
     g.add("SaveVideo", video=video, filename_prefix="video/ATW-driven")
     about(
         g,

@@ -104,6 +104,17 @@ def test_strength_zero_is_the_photo_bit_for_bit(server: Server) -> None:
     assert np.array_equal(np.asarray(Image.open(file).convert("RGB")), pixels)
 
 
+def test_a_graph_may_end_in_what_shows_itself(server: Server) -> None:
+    """Face Frame, Motion Preview and Signal Plot, with nothing behind them."""
+    prompt = parts()
+    prompt["10"] = node("ATWMotionPreview", motion=["6", 0], size=128)
+    prompt["11"] = node("ATWSignalPlot", signal=["5", 0], width=200, height=100)
+    for number, wanted in (("3", {"1", "3"}), ("10", set(prompt) - {"7", "11"}), ("11", {"5", "11"})):
+        entry = server.good({k: v for k, v in prompt.items() if k in wanted})
+        (file,) = server.files(entry, number)
+        assert np.asarray(Image.open(file).convert("RGB")).std() > 5
+
+
 def packets(path: Path) -> list[bytes]:
     with av.open(str(path)) as file:
         return [bytes(p) for p in file.demux(video=0) if p.size]
