@@ -194,6 +194,22 @@ def _averaged(field: Tensor, low: Tensor) -> Tensor:
     return field if tuple(field.shape[-2:]) == size else downsample(field, size)
 
 
+def warped_low(low: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+    """(O^w, the field at the size of ``low``) of a field that may be finer than ``low``.
+
+    Where a fine field has a step, at a closed lid, its average moves ``low`` otherwise than it moves the
+    photo. What the two differ by is added: nothing at all where the field is smooth.
+    """
+    average = _averaged(field, low)
+    coarse = backward_warp(low, average)
+    if average is field:
+        return coarse, field
+    size = (field.shape[-2], field.shape[-1])
+    fine = upsample(low, size)
+    step = backward_warp(fine, field) - backward_warp(fine, upsample(average, size))
+    return coarse + downsample(step, (low.shape[-2], low.shape[-1])), average
+
+
 class Generator(nn.Module):
     """G(I, c): predicts a motion field, warps I to O^w, refines O^w to O^r (paper, Sec. 3.2)."""
 
@@ -246,7 +262,8 @@ class Generator(nn.Module):
         if mask is not None:
             forward = forward * mask
         size = scale * self.config.size
-        return inverted(upsample(forward, (size, size)) if scale > 1 else forward)
+        # what a network draws is smooth: half the steps that the puppet's steps need
+        return inverted(upsample(forward, (size, size)), 8) if scale > 1 else inverted(forward)
 
     def predict_motion(
         self, low: Tensor, signal: Tensor, mask: Tensor | None = None, basis: Tensor | None = None
@@ -273,11 +290,10 @@ class Generator(nn.Module):
         """(coarse O^w, refined O^r), each [B,3,S,S], of ``low`` under a given ``field``, as by an
         interpolated motion.
 
-        ``signal`` is the signal this frame carries (weight times the full signal). A finer field is averaged.
+        ``signal`` is the signal this frame carries (weight times the full signal). See ``warped_low``.
         """
         self._check(low, signal)
-        field = _averaged(field, low)
-        coarse = backward_warp(low, field)
+        coarse, field = warped_low(low, field)
         return coarse, self.repaint(coarse, low, signal, field)
 
     def repaint(self, coarse: Tensor, low: Tensor, signal: Tensor, field: Tensor) -> Tensor:
@@ -295,7 +311,7 @@ class Generator(nn.Module):
         """``low`` [B,3,S,S] in [0,1], ``signal`` [B,N]. ``refine`` off: refined is coarse."""
         field = self.predict_motion(low, signal, mask)
         if not refine:
-            coarse = backward_warp(low, _averaged(field, low))
+            coarse, _ = warped_low(low, field)
             return Generated(field, coarse, coarse)
         return Generated(field, *self.refine_warped(low, signal, field))
 

@@ -2,6 +2,7 @@
 
     python recipes/au.py DATA RUN --part motion [--steps N]     the Motion network (goes on where it stopped)
     python recipes/au.py DATA RUN --part refine [--steps N]     the Refinement network, beside it or after it
+    python recipes/au.py DATA RUN --part motion --start FILE    from a checkpoint that this recipe made
     python recipes/au.py DATA RUN --export FILE                 both, averaged, as one checkpoint
 
 DATA: folder with manifest.csv (see README). The Motion network learns the fields of the FACS puppet
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from au_data import Cast, MouthCast
+from au_data import FINE, Cast, MouthCast
 from dense import FIT
 from puppet import UNITS
 from torch import Tensor, nn
@@ -28,14 +29,13 @@ from atw_nodes import losses as L
 from atw_nodes.checkpoints import load_checkpoint, read_tensors, save_checkpoint, write_tensors
 from atw_nodes.data import read_faces
 from atw_nodes.expressions import presets
-from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator
+from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator, warped_low
 from atw_nodes.types import Generated, SignalSpec
-from atw_nodes.warp import backward_warp
 
 HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
-CONFIG = GeneratorConfig(len(UNITS), conditioning="basis")
+CONFIG = GeneratorConfig(len(UNITS), conditioning="basis", field_scale=FINE)
 BATCH = {"motion": 8, "refine": 12}
 RATE = {"motion": 8e-4, "refine": 6e-4}
 STEPS = {"motion": 750, "refine": 1050}
@@ -43,6 +43,16 @@ SIDE = 64  # of the squares around the mouth
 PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 4.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
 FROM = "atw-smile-128"  # whose convolutions both networks start from
+
+
+def begin(start: str | None) -> Generator:
+    """Networks to train on: from checkpoint ``start``, or from the smile checkpoint."""
+    generator = Generator(CONFIG)
+    if start is None:
+        warm(generator)
+    else:
+        generator.load_state_dict(load_checkpoint(start).generator.state_dict())
+    return generator
 
 
 def warm(generator: Generator) -> None:
@@ -70,7 +80,7 @@ def motion_loss(generator: Generator, cast: Cast, n: int, g: torch.Generator) ->
     """Squared error of every unit's field and of its slopes, each over the unit's own energy: a lid counts as
     much as a jaw.
     """
-    image, target = cast.batch(n, g)
+    image, target, sure = cast.batch(n, g)
     made = generator.basis(image.contiguous(memory_format=torch.channels_last))
     scale = float(image.shape[-1])
     error, truth = (made - target) * scale, target * scale
@@ -84,8 +94,8 @@ def motion_loss(generator: Generator, cast: Cast, n: int, g: torch.Generator) ->
         energy = truth.diff(dim=dim).square().sum((2, 3, 4)) + 20.0 + (energy if dim == -2 else 0 * energy)
     plain = error.square().sum((2, 3, 4)) / (truth.square().sum((2, 3, 4)) + 1.0)
     return {
-        "field": field.mean(),
-        "slope": 0.3 * (slope / energy).mean(),
+        "field": (sure * field).mean(),
+        "slope": 0.3 * (sure * slope / energy).mean(),
         "relative": plain.mean().detach(),
         **{u: plain[:, UNITS.index(u)].mean().detach() for u in ("AU01", "AU12", "AU25", "AU26", "AU45")},
     }
@@ -94,8 +104,8 @@ def motion_loss(generator: Generator, cast: Cast, n: int, g: torch.Generator) ->
 def refine_losses(
     generator: Generator, critic: MouthDiscriminator, cast: MouthCast, n: int, g: torch.Generator
 ) -> tuple[L.Batch, Generated]:
-    batch, field, corner = cast.batch(n, g)
-    coarse = backward_warp(batch.source, field)
+    batch, field, corner = cast.batch(n, g, SIDE)
+    coarse, field = warped_low(batch.source, field)
     small = batch.crop(corner, SIDE)
     field, coarse = L.crop(field, corner, SIDE), L.crop(coarse, corner, SIDE)
     made = generator.repaint(coarse, small.source, small.signal, field)
@@ -177,10 +187,9 @@ def _log(run: Path, part: str, step: int, values: dict[str, Tensor]) -> None:
         f.write(json.dumps(record) + "\n")
 
 
-def train_motion(data: Path, run: Path, steps: int) -> None:
+def train_motion(data: Path, run: Path, steps: int, start: str | None) -> None:
     torch.manual_seed(0)
-    generator = Generator(CONFIG)
-    warm(generator)
+    generator = begin(start)
     net = generator.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     opt = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99))
     state = State(run / "motion.safetensors", {"motion": net}, {"motion": opt})
@@ -192,10 +201,9 @@ def train_motion(data: Path, run: Path, steps: int) -> None:
         _log(run, "motion", state.step, values)
 
 
-def train_refine(data: Path, run: Path, steps: int) -> None:
+def train_refine(data: Path, run: Path, steps: int, start: str | None) -> None:
     torch.manual_seed(0)
-    generator, critic = Generator(CONFIG), MouthDiscriminator()
-    warm(generator)
+    generator, critic = begin(start), MouthDiscriminator()
     net = generator.refine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     opts = {
         "refine": torch.optim.Adam(net.parameters(), betas=(0.9, 0.99)),
@@ -220,10 +228,9 @@ def train_refine(data: Path, run: Path, steps: int) -> None:
         _log(run, "refine", state.step, values)
 
 
-def assembled(run: Path) -> tuple[Generator, dict[str, int]]:
-    """The averaged generator; refinement as in the smile checkpoint where it was not trained yet."""
-    generator, steps = Generator(CONFIG), {}
-    warm(generator)
+def assembled(run: Path, start: str | None) -> tuple[Generator, dict[str, int]]:
+    """The averaged generator; a part that was not trained here is that of ``start``."""
+    generator, steps = begin(start), {}
     for part in ("motion", "refine"):
         if (run / f"{part}.safetensors").exists():
             tensors, meta = read_tensors(run / f"{part}.safetensors")
@@ -233,8 +240,8 @@ def assembled(run: Path) -> tuple[Generator, dict[str, int]]:
     return generator, steps
 
 
-def export(run: Path, file: Path) -> None:
-    generator, steps = assembled(run)
+def export(run: Path, file: Path, start: str | None) -> None:
+    generator, steps = assembled(run, start)
     n = len(UNITS)
     spec = SignalSpec("relative", UNITS, low=(-1.5,) * n, high=(1.5,) * n, presets=presets(UNITS))
     facts = {
@@ -243,7 +250,7 @@ def export(run: Path, file: Path) -> None:
         "Young Adult White Faces with Manipulated Versions (DeBruine & Jones 2017); CC BY 4.0",
         "licence": "MIT; training data CC BY 4.0",
         "recipe": "recipes/au.py",
-        "from": FROM,
+        "from": Path(start).stem if start else FROM,
         "steps": steps,
         "batch": BATCH,
         "held_out": list(HELD_OUT),
@@ -261,14 +268,15 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--part", choices=("motion", "refine"))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--start", help="a checkpoint of this recipe to go on from")
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
     if args.export:
-        export(args.run, args.export)
+        export(args.run, args.export, args.start)
     elif args.part:
         args.run.mkdir(parents=True, exist_ok=True)
         {"motion": train_motion, "refine": train_refine}[args.part](
-            args.data, args.run, args.steps or STEPS[args.part]
+            args.data, args.run, args.steps or STEPS[args.part], args.start
         )
     else:
         parser.error("give --part motion, --part refine or --export FILE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +14,15 @@ from torch import Tensor
 
 from atw_nodes.data import Augment, Faces, _around, _Colour, _Crop, _gap_mask, _scene, glasses
 from atw_nodes.losses import Batch
+from atw_nodes.networks import warped_low
+from atw_nodes.pyramid import upsample
 from atw_nodes.signals import INNER_LIP_RING
 from atw_nodes.warp import identity_points, inverted, sample
 
 BOUND = 0.125
-OPENERS = ("AU10", "AU25", "AU26")
+FINE = 2  # cells of the motion a pixel of the small image
+LIFT = {"AU45": 1.4}  # a lid's edge between cells is smoothed away: closed at 1 needs more than the opening
+POOL, RENEWED = 400, 2  # mouths that batches are drawn from; new ones a batch
 
 
 class Cast:
@@ -25,6 +30,8 @@ class Cast:
 
     def __init__(self, faces: Faces, path: Path) -> None:
         self.faces, self.made = faces, unit_fields(faces, path)
+        for unit, factor in LIFT.items():
+            self.made["fields"][:, UNITS.index(unit)] *= factor
         soft = faces.mattes
         for _ in range(2):
             soft = F.avg_pool2d(F.pad(soft, (4, 4, 4, 4), mode="replicate"), 9, 1)
@@ -40,8 +47,8 @@ class Cast:
         rings, tint = glasses(image, marks, a.glasses, g), torch.rand(n, 3, 1, 1, generator=g) * 0.4
         return torch.lerp(image, tint.expand_as(image), rings), marks
 
-    def batch(self, n: int, g: torch.Generator, size: int = 128) -> tuple[Tensor, Tensor]:
-        """(images [n,3,S,S], fields [n,17,2,S,S] in fractions of the frame)."""
+    def batch(self, n: int, g: torch.Generator, size: int = 128) -> tuple[Tensor, Tensor, Tensor]:
+        """(images [n,3,S,S], fields [n,17,2,S,S] in fractions of the frame, how sure each is [n,17])."""
         a = Augment(bend=0.012)
         rows = torch.randint(len(self.faces.rows), (n,), generator=g)
         crop = _Crop(n, size, a, g)
@@ -49,7 +56,7 @@ class Cast:
         image = _Colour(n, size, a.colour, g)(image)
         fields = self.made["fields"][rows].float().flatten(1, 2)
         fields = sample(fields, crop.points) * crop.cut(self.near[rows])
-        return image, turned(fields.unflatten(1, (-1, 2)), crop)
+        return image, turned(fields.unflatten(1, (-1, 2)), crop), self.made["sure"][rows]
 
 
 def turned(fields: Tensor, crop: _Crop) -> Tensor:
@@ -63,11 +70,14 @@ def turned(fields: Tensor, crop: _Crop) -> Tensor:
     return torch.stack([(d * x - b * y) / det, (a * y - c * x) / det], 2)
 
 
-def painted(image: Tensor, marks: Tensor, opening: Tensor, gap: Tensor, dark: Tensor) -> Tensor:
+def painted(
+    image: Tensor, marks: Tensor, opening: Tensor, shown: Tensor, gap: Tensor, dark: Tensor
+) -> Tensor:
     """Mouths [n,3,S,S] with an inside where ``gap`` [n,1,S,S] is 1: dark, with the upper teeth.
 
-    marks: landmarks [n,478,2] as they are now; opening [n]: of the inner lips in eye distances; dark [n]: how
-    bright the skin is, which the teeth follow. One look for all, so that a network can learn it.
+    marks: landmarks [n,478,2] as they are now; opening [n]: of the inner lips in eye distances; shown [n]:
+    height of what is seen of the upper teeth, likewise; dark [n]: how bright the skin is, which the teeth
+    follow. One look for all, so that a network can learn it.
     """
     n, size = len(image), image.shape[-1]
     u = identity_points(size, size)
@@ -83,7 +93,7 @@ def painted(image: Tensor, marks: Tensor, opening: Tensor, gap: Tensor, dark: Te
     low = ((marks[:, 14] - (left + right) / 2) * ey).sum(-1)
     y = ((off * ey[:, None, None]).sum(-1) - top[:, None, None]) / (low - top).clamp_min(1e-4)[:, None, None]
     bow = 0.25 * x.square()  # teeth and tongue curve with the jaw
-    teeth_end = (0.30 / (opening / 0.12).clamp(0.6, 3)).clamp(0.1, 0.5)[:, None, None]
+    teeth_end = (shown / opening.clamp_min(0.02)).clamp(0.1, 1.3)[:, None, None]
     edge = (low - top).clamp_min(1e-3)[:, None, None] * size
     teeth = (((teeth_end - bow - y) * edge) + 0.5).clamp(0, 1) * ((0.78 - x.abs()) * 8).clamp(0, 1)
     shade = (1 - 0.45 * x.square()).clamp(0.3, 1) * (0.72 + 0.28 * (y / 0.25).clamp(0, 1))
@@ -92,8 +102,23 @@ def painted(image: Tensor, marks: Tensor, opening: Tensor, gap: Tensor, dark: Te
     inside = black + tongue[:, None] * torch.tensor([0.34, 0.12, 0.13]).view(1, 3, 1, 1)
     white = torch.tensor([0.90, 0.86, 0.80]).view(1, 3, 1, 1) * shade[:, None]
     colour = torch.lerp(inside.expand(n, -1, size, size), white.expand(n, -1, size, size), teeth[:, None])
-    light = (0.35 + 0.75 * dark).clamp(0.4, 1.05)[:, None, None, None]
+    light = (0.45 + 0.75 * dark).clamp(0.45, 1.05)[:, None, None, None]
     return torch.lerp(image, colour * light, gap)
+
+
+class Mouths(NamedTuple):
+    """What is kept of some mouths; colour and squares are drawn anew each time."""
+
+    source: Tensor  # [n,3,S,S]
+    target: Tensor  # [n,3,S,S]
+    signal: Tensor  # [n,17]
+    old: Tensor  # [n,478,2] landmarks of the source, fractions of the frame
+    new: Tensor  # [n,478,2] of the target
+    person: Tensor  # [n,1,S,S]
+    focus: Tensor  # [n,1,S,S]
+    gap: Tensor  # [n,1,S,S]
+    paired: Tensor  # [n]
+    field: Tensor  # [n,2,kS,kS] backward
 
 
 class MouthCast(Cast):
@@ -101,13 +126,59 @@ class MouthCast(Cast):
     that the puppet opened, and faces that it only moved.
     """
 
+    pool: Mouths | None = None
+    turn = 0
+
     def batch(  # type: ignore[override]
-        self, n: int, g: torch.Generator, size: int = 128, side: int = 64
+        self, n: int, g: torch.Generator, side: int = 64
     ) -> tuple[Batch, Tensor, Tensor]:
+        """(batch of whole faces, fields [n,2,kS,kS], top left corners [n,2] of squares of ``side``)."""
+        some = self._drawn(n, g)
+        size = some.source.shape[-1]
+        colour = _Colour(n, size, 0.6, g)
+        batch = Batch(
+            source=colour(some.source),
+            target=colour(some.target),
+            signal=some.signal,
+            source_landmarks=some.old,
+            target_landmarks=some.new,
+            landmark_weight=torch.ones(n, some.old.shape[1]),
+            person=some.person,
+            focus=some.focus,
+            gap=some.gap,
+            paired=some.paired,
+            mask=torch.ones_like(some.person),
+        )
+        return batch, some.field, self._corners(some.new, size, side, g)
+
+    @staticmethod
+    def _corners(marks: Tensor, size: int, side: int, g: torch.Generator) -> Tensor:
+        """Mostly around the mouth, sometimes around an eye and its brow, sometimes anywhere."""
+        n = len(marks)
+        draw, wild = torch.rand(n, 1, generator=g), torch.rand(n, 2, generator=g) * size
+        mouth = (marks[:, 61] + marks[:, 291]) / 2 * size
+        left = torch.rand(n, 1, generator=g) < 0.5
+        eye = torch.where(left, marks[:, 105], marks[:, 334]) * size
+        middle = torch.where(draw < 0.65, mouth, torch.where(draw < 0.85, eye, wild))
+        middle = middle + (torch.rand(n, 2, generator=g) - 0.5) * side * 0.4
+        return (middle - side / 2).round().clamp(0, size - side).long()
+
+    def _drawn(self, n: int, g: torch.Generator) -> Mouths:
+        if self.pool is None:
+            parts = [self._made(25, g) for _ in range(POOL // 25)]
+            self.pool = Mouths(*(torch.cat(p) for p in zip(*parts, strict=True)))
+        at = (self.turn + torch.arange(RENEWED)) % POOL
+        for old, new in zip(self.pool, self._made(RENEWED, g), strict=True):
+            old[at] = new
+        self.turn = (self.turn + RENEWED) % POOL
+        rows = torch.randint(POOL, (n,), generator=g)
+        return Mouths(*(t[rows] for t in self.pool))
+
+    def _made(self, n: int, g: torch.Generator, size: int = 128) -> Mouths:
         a = Augment(bend=0.012, glasses=0.0)
         faces, made = self.faces, self.made
         paired_rows = torch.nonzero(made["units"].abs().sum(1) > 0).flatten()
-        real = torch.rand(n, generator=g) < 0.45
+        real = torch.rand(n, generator=g) < 0.3
         rows = torch.randint(len(faces.rows), (n,), generator=g)
         some = paired_rows[torch.randint(len(paired_rows), (n,), generator=g)]
         rows = torch.where(real, some, rows)
@@ -115,17 +186,16 @@ class MouthCast(Cast):
         signal = torch.where(real[:, None], made["units"][rows], self._acted(n, closed, g))
         other = self._partners()[rows]
         crop = _Crop(n, size, a, g)
-        fields = made["fields"][rows].float()
-        forward = torch.einsum("nu,nuchw->nchw", signal, fields)
+        forward = torch.einsum("nu,nuchw->nchw", signal, made["fields"][rows].float())
         forward = torch.where(real[:, None, None, None], forward + made["rest"][rows].float(), forward)
         forward = sample(forward, crop.points) * crop.cut(self.near[rows])
-        forward = turned(forward[:, None], crop)[:, 0]
-        field = inverted(BOUND * torch.tanh(forward / BOUND))
+        forward = BOUND * torch.tanh(turned(forward[:, None], crop)[:, 0] / BOUND)
+        field = inverted(upsample(forward, (FINE * size, FINE * size)))
         start = faces.landmarks[rows].float()
         end = start + torch.einsum("nu,nulc->nlc", signal, made["moves"][rows])
         end = torch.where(real[:, None, None], faces.landmarks[other].float(), end)
         old, new = crop.place(start), crop.place(end)
-        colour, scene = _Colour(n, size, a.colour, g), _scene(n, size, g)
+        scene = _scene(n, size, g)
         swap = (torch.rand(n, 1, 1, 1, generator=g) < a.scene).float()
 
         def seen(index: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,36 +203,20 @@ class MouthCast(Cast):
             return torch.lerp(image, image * matte + scene * (1 - matte), swap), matte
 
         (source, matte), (after, matte_after) = seen(rows), seen(other)
-        moved = sample(source, identity_points(size, size) + field.movedim(1, -1))
+        moved, _ = warped_low(source, field)
         opening = (new[:, 14] - new[:, 13]).norm(dim=-1) - (old[:, 14] - old[:, 13]).norm(dim=-1)
         apart = (old[:, [33, 133]].mean(1) - old[:, [362, 263]].mean(1)).norm(dim=-1)
         opening = opening / apart
         opens = (opening > 0.02) & closed & ~real
         gaps = torch.from_numpy(np.stack([_gap_mask(p.numpy(), size) for p in new]))[:, None]
+        lifted = signal[:, UNITS.index("AU12")] + 0.7 * signal[:, UNITS.index("AU10")]
+        shown = 0.05 + 0.1 * lifted.clamp(0, 1)
         skin = self._skin(source, old)
-        target = painted(moved, new, opening, gaps * opens[:, None, None, None], skin)
+        target = painted(moved, new, opening, shown, gaps * opens[:, None, None, None], skin)
         target = torch.where(real[:, None, None, None], after, target)
         keep = (real | opens).float()
-        mask = torch.ones_like(matte)
-        batch = Batch(
-            source=colour(source),
-            target=colour(target),
-            signal=signal,
-            source_landmarks=old,
-            target_landmarks=new,
-            landmark_weight=torch.ones(n, old.shape[1]),
-            person=torch.maximum(matte, matte_after),
-            focus=_around(new, size),
-            gap=gaps * keep[:, None, None, None],
-            paired=keep,
-            mask=mask,
-        )
-        middle = (new[:, 61] + new[:, 291]) / 2 * size
-        near = middle + (torch.rand(n, 2, generator=g) - 0.5) * side * 0.4
-        away = torch.rand(n, 1, generator=g) < 0.15
-        wild = torch.rand(n, 2, generator=g) * size
-        corner = (torch.where(away, wild, near) - side / 2).round().clamp(0, size - side).long()
-        return batch, field, corner
+        person, gap = torch.maximum(matte, matte_after), gaps * keep[:, None, None, None]
+        return Mouths(source, target, signal, old, new, person, _around(new, size), gap, keep, field)
 
     def _partners(self) -> Tensor:
         """[N]: the other photo of the same person, or the photo itself."""

@@ -201,6 +201,19 @@ class Actor:
         out[index] = np.clip(np.linalg.solve(a.T @ a + ridge * np.eye(len(index)), a.T @ b), -1.5, 1.5)
         return out
 
+    def personal(self, target: Array, change: Array) -> dict[int, Array]:
+        """{unit: [478,2]}: this person's own way of the ``LEARNT`` units, beside the mean's.
+
+        What ``change`` leaves of the way to ``target``, below the eyes, shared out by how much each unit
+        changed; all of it where they change a lot.
+        """
+        moved = np.tensordot(change, self.marks @ np.linalg.inv(self.dense.turn), 1)
+        left = to_face(target) - to_face(self.landmarks) - moved
+        left = left * np.clip((to_face(self.landmarks)[:, 1] - 0.1) / 0.3, 0, 1)[:, None] @ self.dense.turn
+        index = [UNITS.index(u) for u in LEARNT]
+        whole = float(np.square(change[index]).sum()) + 0.15
+        return {u: float(change[u]) / whole * left for u in index}
+
 
 def mirrors(mean: Array) -> Array:
     """[478]: the landmark that each becomes in a mirror, from the mean face."""
@@ -245,6 +258,8 @@ def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
 
     fields [N,17,2,GRID,GRID], moves [N,17,478,2]: forward displacements at intensity 1. units [N,17]: the
     change to the same person's other photo, if there is one. rest [N,2,GRID,GRID]: what they leave of it.
+    sure [N,17]: less than 1 for the ``LEARNT`` units of people with one photo, who have the mean of the
+    others'.
     """
     if path.exists():
         return read_tensors(path)[0]
@@ -254,6 +269,7 @@ def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
     fields = torch.zeros(len(marks), len(UNITS), 2, GRID, GRID, dtype=torch.half)
     moves = torch.zeros(len(marks), len(UNITS), 478, 2)
     partner = dict(pairs) | {b: a for a, b in pairs}
+    mine, sure = [UNITS.index(u) for u in LEARNT], torch.ones(len(marks), len(UNITS))
     units, rest = (
         torch.zeros(len(marks), len(UNITS)),
         torch.zeros(len(marks), 2, GRID, GRID, dtype=torch.half),
@@ -264,10 +280,17 @@ def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
         moves[k] = torch.from_numpy(actor.marks)
         if k in partner:
             change = actor.fit(marks[partner[k]], FIT)
+            share = actor.personal(marks[partner[k]], change)
+            for u in mine:
+                actor.fields[u] += actor.spread(share[u])
+                actor.marks[u] += share[u]
+            fields[k], moves[k] = _grid(torch.from_numpy(actor.fields)), torch.from_numpy(actor.marks)
             left = marks[partner[k]] - points - np.tensordot(change, actor.marks, 1)
             units[k] = torch.from_numpy(change)
             rest[k] = _grid(torch.from_numpy(actor.spread(left))[None])[0]
-    made = {"fields": fields, "moves": moves, "units": units, "rest": rest}
+        else:
+            sure[k, mine] = 0.25
+    made = {"fields": fields, "moves": moves, "units": units, "rest": rest, "sure": sure}
     write_tensors(path, made, {"grid": GRID})
     return made
 
