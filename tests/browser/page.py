@@ -66,8 +66,7 @@ class ComfyPage:
 
     def dialogs(self) -> list[str]:
         """The words of every dialog that is open."""
-        found = self.page.locator("[role=dialog]:visible, .p-dialog:visible")
-        return [found.nth(k).inner_text() for k in range(found.count())]
+        return self.page.locator("[role=dialog]:visible, .p-dialog:visible").all_inner_texts()
 
     def choose(self, pack: str, name: str) -> None:
         """Open a template as a person does, from the page's template browser."""
