@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint
-from .reswarp import Residuals, ReswarpConfig, decompose, reswarp, warped
+from .reswarp import Residuals, ReswarpConfig, decompose
+from .several import composite
 from .types import FaceFrame, Motion, ShapeError, check_shape
 
 
@@ -104,24 +105,69 @@ def animate(
     """
     check_shape(photo, "1CHW", "photo")
     residuals = decompose(photo[:, :3], frame, checkpoint.generator.config.size)
-    return _render(photo, checkpoint, residuals, signal, weights, config, out)
+    return _render(photo, checkpoint, [residuals], [signal], weights, config, out)
+
+
+def animate_all(
+    photo: Tensor,
+    checkpoint: Checkpoint,
+    signals: Sequence[Tensor],
+    frames: Sequence[FaceFrame],
+    weights: Sequence[float] | None = None,
+    config: ReswarpConfig | None = None,
+    out: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """``animate`` of several faces in one photo, each in its frame, in one pass (``several.composite``).
+
+    signals: one a face, in the order of ``frames``, all equally long; or one for all faces.
+    """
+    check_shape(photo, "1CHW", "photo")
+    if not frames or len(signals) not in (1, len(frames)):
+        raise ShapeError(
+            f"{len(signals)} signals for {len(frames)} faces; give one a face, or one for all of them"
+        )
+    lengths = {len(s) for s in signals}
+    if len(lengths) != 1:
+        raise ShapeError(
+            f"the faces' signals have {', '.join(map(str, sorted(lengths)))} steps; make them equally long"
+        )
+    colour = photo[:, :3]
+    faces = [decompose(colour, f, checkpoint.generator.config.size) for f in frames]
+    paired = list(signals) * (len(frames) if len(signals) == 1 else 1)
+    return _render(photo, checkpoint, faces, paired, weights, config, out)
 
 
 def _render(
     photo: Tensor,
     checkpoint: Checkpoint,
-    residuals: Residuals,
-    signal: Tensor,
+    faces: Sequence[Residuals],
+    signals: Sequence[Tensor],
     weights: Sequence[float] | None,
     config: ReswarpConfig | None,
     out: Tensor | None,
 ) -> Iterator[Tensor]:
     colour = None if out is None else out[:, :3]
-    alpha = replace(residuals, photo=photo[:, 3:]) if photo.shape[1] == 4 else None
-    for low in generate(checkpoint, residuals, signal, weights):
-        frames = reswarp(residuals, low.motion, low.refined, config, colour)
-        if alpha is None:
-            yield from frames
-        else:
-            for rgb, a in zip(frames, warped(alpha, low.motion), strict=True):
-                yield torch.cat([rgb, a], 1)
+    alpha = photo[:, 3:] if photo.shape[1] == 4 else None
+    made = [generate(checkpoint, f, s, weights) for f, s in zip(faces, signals, strict=True)]
+    for lows in zip(*made, strict=True):
+        yield from frames_of(faces, lows, config, colour, alpha)
+
+
+def frames_of(
+    faces: Sequence[Residuals],
+    lows: Sequence[Low],
+    config: ReswarpConfig | None,
+    out: Tensor | None,
+    alpha: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """High-resolution frames of the generator's results, one of ``lows`` a face; ``alpha`` [1,1,H,W] moves
+    along and is their fourth channel.
+    """
+    motions = [low.motion for low in lows]
+    frames = composite(faces, motions, [low.refined for low in lows], config, out)
+    if alpha is None:
+        yield from frames
+        return
+    cut = [replace(f, photo=alpha) for f in faces]
+    for rgb, a in zip(frames, composite(cut, motions, None), strict=True):
+        yield torch.cat([rgb, a], 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__, cli_faces, cli_signals
 from .terminal import Parser, bounded, check_output, pick_device, progress
-from .types import AtwError, OutputError
+from .types import AtwError, InputError, OutputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +37,10 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
-    a.add_argument("--face", default="auto", metavar="auto|whole|X,Y,SIDE",
-                   help="auto: find it (default); whole: a head shot; or its square")  # fmt: skip
-    a.add_argument("--face-index", type=bounded(int, 0, 999), default=0, metavar="N",
-                   help="with auto: which face, 0 being the largest (default: 0)")  # fmt: skip
+    a.add_argument("--face", default="auto", metavar="auto|all|whole|X,Y,SIDE",
+                   help="auto: find it (default); all; whole: a head shot; or its square")  # fmt: skip
+    a.add_argument("--face-index", type=_ranks, metavar="N[,N...]",
+                   help="with auto: which face or faces, 0 being the largest (default: 0)")  # fmt: skip
     a.add_argument("--landmarks", choices=SOURCES, default="own", help="what finds the face (default: own)")
     a.add_argument("--estimate", action=argparse.BooleanOptionalAction, default=True,
                    help="the expression is a target (default), or with --no- a raw change")  # fmt: skip
@@ -75,17 +75,27 @@ def _animate(args: argparse.Namespace) -> int:
     photo = read_photo(args.photo)
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
-    frame, shown = _seen(args, photo)
+    frames, shown = zip(*_seen(args, photo), strict=True)
     clip = cli_signals.clip_of(args, checkpoint.signal, shown, _is_still(args))
     checkpoint.generator.to(device)
     config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
     pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
     pixels = pixels.to(device)
-    _write(args, photo, pixels, checkpoint, clip, frame, config)
+    _write(args, photo, pixels, checkpoint, clip, frames, config)
     if args.sheet is not None:
-        at = int(clip.signal.square().sum(1).argmax())
-        _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signal[at : at + 1], frame, config)
+        _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signals, frames, config)
     return 0
+
+
+def _ranks(text: str) -> list[int]:
+    """``0`` or ``0,2``: ranks of faces, each once."""
+    try:
+        found = [bounded(int, 0, 999)(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rank; expected 0, or 0,2 for several") from None
+    if len(set(found)) != len(found):
+        raise argparse.ArgumentTypeError(f"{text} names a face twice; name each once")
+    return found
 
 
 def _is_still(args: argparse.Namespace) -> bool:
@@ -95,22 +105,25 @@ def _is_still(args: argparse.Namespace) -> bool:
     return args.output.suffix.lower() in STILL_SUFFIXES and not animated_webp and not args.output.is_dir()
 
 
-def _seen(args: argparse.Namespace, photo: Photo) -> tuple[FaceFrame, Mapping[str, float] | None]:
-    """(where the face is, the units it shows or None where they are not asked for)."""
+def _seen(args: argparse.Namespace, photo: Photo) -> list[tuple[FaceFrame, Mapping[str, float] | None]]:
+    """(where a face is, the units it shows or None where they are not asked for), a face each."""
     from .frames import frame_from_text
 
-    if args.face == "auto":
-        from .faces import largest
+    if args.face_index is not None and args.face != "auto":
+        raise InputError(f"--face-index is for --face auto, not {args.face}; leave one of them out")
+    if args.face in ("auto", "all"):
+        from .faces import chosen
 
-        face = largest(photo.pixels, args.face_index, args.landmarks)
-        return face.frame, face.units if args.estimate else None
+        ranks = None if args.face == "all" else args.face_index or [0]
+        faces = chosen(photo.pixels, ranks, args.landmarks)
+        return [(face.frame, face.units if args.estimate else None) for face in faces]
     frame = frame_from_text(args.face, photo.height, photo.width)
     if not args.estimate:
-        return frame, None
+        return [(frame, None)]
     from .faces import read
 
     face = read(photo.pixels, frame)
-    return frame, face.units if face.confidence >= 0.5 else {}
+    return [(frame, face.units if face.confidence >= 0.5 else {})]
 
 
 def _write(
@@ -119,18 +132,18 @@ def _write(
     pixels: Tensor,
     checkpoint: Checkpoint,
     clip: cli_signals.Clip,
-    frame: FaceFrame,
+    faces: Sequence[FaceFrame],
     config: ReswarpConfig,
 ) -> None:
     """Render into a still or stream into a clip."""
     import torch
 
-    from .animate import animate
+    from .animate import animate_all
     from .images import write_still
     from .video import ClipWriter, is_clip
 
     buffer = torch.empty_like(pixels)
-    frames = animate(pixels, checkpoint, clip.signal, clip.weights, frame, config, buffer)
+    frames = animate_all(pixels, checkpoint, clip.signals, faces, clip.weights, config, buffer)
     if _is_still(args):
         result = next(frames).cpu()
         alpha = None if photo.alpha is None else result[:, 3:]
@@ -150,16 +163,34 @@ def _write(
 
 
 def _write_sheet(
-    path: Path, photo: Tensor, checkpoint: Checkpoint, signal: Tensor, frame: FaceFrame, config: ReswarpConfig
+    path: Path,
+    photo: Tensor,
+    checkpoint: Checkpoint,
+    signals: Sequence[Tensor],
+    frames: Sequence[FaceFrame],
+    config: ReswarpConfig,
 ) -> None:
     """The paper's Fig. 4 for this photo: photo, motion, coarse, refined, warped residual, final; half and
-    full strength.
+    full strength of the strongest step, each face by itself.
     """
-    from .animate import generate
     from .images import write_still
+    from .sheets import contact_sheet
+
+    rows = []
+    for signal, frame in zip(signals, frames, strict=True):
+        at = int(signal.square().sum(1).argmax())
+        rows += _sheet_rows(photo, checkpoint, signal[at : at + 1], frame, config)
+    titles = ("photo", "motion", "coarse", "refined", "warped residual", "final")
+    write_still(path, contact_sheet([[x.cpu() for x in row] for row in rows], titles))
+
+
+def _sheet_rows(
+    photo: Tensor, checkpoint: Checkpoint, signal: Tensor, frame: FaceFrame, config: ReswarpConfig
+) -> list[list[Tensor]]:
+    from .animate import generate
     from .pyramid import to_float, upsample
     from .reswarp import decompose, reswarp
-    from .sheets import contact_sheet, motion_view, residual_view
+    from .sheets import motion_view, residual_view
     from .tiles import canonical
 
     residuals = decompose(photo, frame, checkpoint.generator.config.size)
@@ -176,8 +207,7 @@ def _write_sheet(
         residual = shown - upsample(refined.to(shown), (shown.shape[-2], shown.shape[-1]))
         motion = motion_view(low.motion.field[t : t + 1], full)
         rows.append([view(photo), motion, low.coarse[t : t + 1], refined, residual_view(residual), shown])
-    titles = ("photo", "motion", "coarse", "refined", "warped residual", "final")
-    write_still(path, contact_sheet([[x.cpu() for x in row] for row in rows], titles))
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> int:

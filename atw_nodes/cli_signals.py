@@ -26,15 +26,15 @@ WITH_SOUND = (".mp4", ".mov", ".mkv", ".webm")
 
 
 class Clip(NamedTuple):
-    """How the face moves: ``signal`` [1,N] with a weight a frame, or [T,N] with a step a frame."""
+    """How each face moves: a signal [1,N] with a weight a frame, or [T,N] with a step a frame."""
 
-    signal: Tensor
+    signals: list[Tensor]
     weights: list[float] | None
     fps: float | Fraction
     sound: Sound | None = None
 
     def __len__(self) -> int:
-        return len(self.signal) if self.weights is None else len(self.weights)
+        return len(self.signals[0]) if self.weights is None else len(self.weights)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +76,9 @@ def check_options(args: argparse.Namespace) -> None:
 
 
 def clip_of(
-    args: argparse.Namespace, spec: SignalSpec, shown: Mapping[str, float] | None, still: bool
+    args: argparse.Namespace, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None], still: bool
 ) -> Clip:
-    """What the options ask of a checkpoint with ``spec``, on a face that shows ``shown`` (None: unknown).
+    """What the options ask of a checkpoint with ``spec``, on faces that show ``shown`` (None: unknown).
 
     still: a single step at strength 1, the strongest of several.
     """
@@ -90,21 +90,21 @@ def clip_of(
     signal, fps, sound = _keyed(args, spec) if args.keyframes else _driven(args, spec, still)
     from .signal_curves import gain, strongest
 
-    values = _vectors(gain(signal, args.strength), spec, shown or {})
+    values = _vectors(gain(signal, args.strength), spec, shown)
     if still:
         best = strongest(signal)
-        return Clip(values[best : best + 1], [1.0], fps)
-    if args.drive and len(values) == 1:
+        return Clip([v[best : best + 1] for v in values], [1.0], fps)
+    if args.drive and len(signal) == 1:
         return Clip(values, _weights(args, still), fps, sound)
     if args.curve:
         raise InputError(
-            f"--curve shapes a single expression, {args.drive} has {len(values)} steps; leave it out"
+            f"--curve shapes a single expression, {args.drive} has {len(signal)} steps; leave it out"
         )
     return Clip(values, None, fps, sound)
 
 
 def _posed(
-    args: argparse.Namespace, spec: SignalSpec, shown: Mapping[str, float] | None, still: bool
+    args: argparse.Namespace, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None], still: bool
 ) -> Clip:
     """A single step, and the weights of a curve."""
     from .keyframes import parse_units
@@ -113,10 +113,10 @@ def _posed(
 
     if args.au is not None:
         units = {n: args.strength * v for n, v in parse_units(args.au, spec.names, spec.presets).items()}
-        values = _vectors(pose(units, spec.names), spec, shown or {})
+        values = _vectors(pose(units, spec.names), spec, shown)
     else:
-        named = Named(args.expression or "smiling", args.strength, target=shown is not None)
-        values = _vectors(named, spec, shown or {})
+        named = Named(args.expression or "smiling", args.strength, target=shown[0] is not None)
+        values = _vectors(named, spec, shown)
     return Clip(values, _weights(args, still), args.fps or FPS)
 
 
@@ -126,13 +126,14 @@ def _weights(args: argparse.Namespace, still: bool) -> list[float]:
     return [1.0] if still else curve(args.curve or "pulse", args.frames or FRAMES)
 
 
-def _vectors(driving: Any, spec: SignalSpec, shown: Mapping[str, float]) -> Tensor:  # noqa: ANN401
+def _vectors(driving: Any, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None]) -> list[Tensor]:  # noqa: ANN401
+    """One a face: its own change, where the signal is a target."""
     from .sockets import vectors
 
-    values, dropped = vectors(driving, spec, shown)
-    if dropped:
+    found = [vectors(driving, spec, units or {}) for units in shown]
+    if dropped := found[0][1]:
         sys.stderr.write(f"note: this checkpoint does not know {', '.join(dropped)}: left out\n")
-    return values
+    return [values for values, _ in found]
 
 
 def _keyed(args: argparse.Namespace, spec: SignalSpec) -> tuple[Signal, float, None]:

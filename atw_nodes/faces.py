@@ -127,14 +127,20 @@ def see(image: Tensor, source: str = "own") -> list[Face]:
 
 def largest(image: Tensor, index: int = 0, source: str = "own") -> Face:
     """The face of rank ``index`` by size; ``InputError`` says how to give one where there is none."""
+    return chosen(image, [index], source)[0]
+
+
+def chosen(image: Tensor, ranks: Sequence[int] | None = None, source: str = "own") -> list[Face]:
+    """The faces of those ranks by size, in that order; all of them if None. ``InputError`` as ``largest``."""
     faces = see(image, source)
-    if index >= len(faces):
+    ranks = range(max(1, len(faces))) if ranks is None else ranks
+    if max(ranks) >= len(faces):
         found = f"{len(faces)} face{'s' * (len(faces) != 1)} found"
         raise InputError(
-            f"no face number {index + 1} in the photo of {image.shape[-1]}x{image.shape[-2]} ({found}); "
+            f"no face number {max(ranks) + 1} in the photo of {image.shape[-1]}x{image.shape[-2]} ({found}); "
             "give its head-shot square as X,Y,SIDE in pixels, or whole for a head shot"
         )
-    return faces[index]
+    return [faces[k] for k in ranks]
 
 
 def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | None = None) -> list[Track]:

@@ -101,6 +101,6 @@ def frame_from_text(text: str, height: int, width: int) -> FaceFrame:
         left, top, side = (float(v) for v in text.split(","))
     except ValueError:
         raise InputError(
-            f"--face {text}: expected auto, whole or X,Y,SIDE in pixels, for example 120,40,300"
+            f"--face {text}: expected auto, all, whole or X,Y,SIDE in pixels, for example 120,40,300"
         ) from None
     return frame_from_box(left, top, side, height, width)

@@ -144,10 +144,12 @@ def _write_tile(photo: Tensor, parts: Sequence[_Part], out: Tensor, at: Tile) ->
 
 
 def shares(frames: Sequence[FaceFrame], points: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """(s_i, s_i·m_i), each [h,w], of every face; both 0 where m_i is. points: [h,w,2], the same pixels in each frame's square."""
+    """(s_i, s_i·m_i), each [h,w], of every face; both 0 where m_i is.
+
+    points: [h,w,2] each, the same pixels in every frame's square.
+    """
     masks = [feather_mask(p, f.feather) for f, p in zip(frames, points, strict=True)]
-    middle = [p.new_tensor(FACE_CENTRE) for p in points]
-    far = [(p - c).square().sum(-1) for p, c in zip(points, middle, strict=True)]
+    far = [(p - p.new_tensor(FACE_CENTRE)).square().sum(-1) for p in points]
     found = []
     for i, frame in enumerate(frames):
         share = torch.ones_like(masks[i])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from atw_nodes.animate import animate, generate
+from atw_nodes.animate import animate, animate_all, generate
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from atw_nodes.frames import frame_from_box
 from atw_nodes.networks import Generator, GeneratorConfig
 from atw_nodes.reswarp import decompose
+from atw_nodes.types import ShapeError
 from tests.conftest import photo_like, tiny_generator, tiny_spec
 
 
@@ -40,3 +42,32 @@ def test_a_weight_scales_the_signal(model: Checkpoint) -> None:
     assert all(torch.equal(a, b) for a, b in zip(by_weight, by_step, strict=True))
     assert torch.equal(by_weight[0], photo)
     assert not torch.equal(by_weight[2], photo)
+
+
+def test_several_faces_share_a_signal_or_have_their_own(model: Checkpoint) -> None:
+    photo, full = (photo_like(60, 120) * 255).byte(), torch.tensor([[0.5, 0.8, -0.4]])
+    frames = [frame_from_box(x, 5, 50, 60, 120) for x in (2, 66)]
+    weights = [0.0, 0.6, 1.0]
+    shared = [f.clone() for f in animate_all(photo, model, [full], frames, weights)]
+    alone = [[f.clone() for f in animate(photo, model, full, weights, frame)] for frame in frames]
+    assert torch.equal(shared[0], photo)
+    for got, left, right in zip(shared, *alone, strict=True):
+        expected = torch.cat([left[..., :60], right[..., 60:]], -1)
+        assert int((got.int() - expected.int()).abs().max()) <= 1
+    only = list(animate_all(photo, model, [full, 0 * full], frames, weights))[-1]
+    assert torch.equal(only[..., 60:], photo[..., 60:]) and not torch.equal(only, photo)
+    single = list(animate_all(photo, model, [full], frames[:1], weights))
+    assert all(torch.equal(a, b) for a, b in zip(single, alone[0], strict=True))
+    with pytest.raises(ShapeError, match="3 signals for 2 faces"):
+        animate_all(photo, model, [full] * 3, frames)
+    with pytest.raises(ShapeError, match="signals have 1, 2 steps"):
+        animate_all(photo, model, [full, full.expand(2, -1)], frames)
+
+
+def test_alpha_moves_along_with_several_faces(model: Checkpoint) -> None:
+    photo, full = (photo_like(60, 120) * 255).byte(), torch.tensor([[0.5, 0.8, -0.4]])
+    photo = torch.cat([photo, photo[:, :1]], 1)
+    frames = [frame_from_box(x, 5, 50, 60, 120) for x in (2, 40)]
+    (got,) = animate_all(photo, model, [full], frames)
+    assert got.shape == photo.shape
+    assert all(not torch.equal(got[:, 3:, :, c], photo[:, 3:, :, c]) for c in (slice(40), slice(70, 120)))
