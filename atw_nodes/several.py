@@ -1,15 +1,14 @@
 """Several faces in one photo, composited in one pass: every pixel is gathered once.
 
-Face i has a frame, a mask m_i, a displacement D_i in pixels and a correction C_i, as in ``reswarp``. Where
-masks overlap, the photo is divided between them:
+Face i has a frame, a mask m_i, a displacement D_i in pixels and a correction C_i, as in ``reswarp``. Faces
+whose frames overlap divide the photo between them:
 
-    out = W + sum s_i·m_i·C_i,   W(p) = photo(p + sum s_i·D_i(p)),   s_i = prod over j of 1 - m_j·(1 - h_ij)
+    out = W + sum s_i·m_i·C_i,   W(p) = photo(p + sum s_i·D_i(p)),   s_i = prod over j of h_ij
 
-h_ij is face i's part beside face j alone: 1 where i's centre is clearly nearer (each distance measured in its
-own frame), 0 where j's is, smooth between, h_ij + h_ji = 1. So two faces whose masks are both 1 share by
-m_i·w_i/(w_i + w_j), nothing is cut where a mask ends, the s_i·m_i never add up to more than 1, and a face
-moves nothing of what is clearly another's, not by a bit. Shares depend on where the frames are alone, not on
-what moves: a face that starts to move makes its neighbours no jump.
+h_ij = w_i / (w_i + w_j) is face i's part beside face j: 1 where i's centre is clearly nearer (each distance
+measured in its own frame), 0 where j's is, smooth between. The s_i·m_i never add up to more than 1, and a
+face moves nothing of what is clearly another's, not by a bit. Shares depend on where the frames are alone,
+not on what moves: a face that starts to move makes its neighbours no jump.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from .frames import FACE_CENTRE
 from .reswarp import Correction, Residuals, ReswarpConfig, check_motion, correction, reswarp, warped
-from .tiles import ROWS, Plane, Tile, gather, positions, store, tiles, working_type
+from .tiles import Plane, Tile, gather, positions, store, tiles, working_type
 from .types import FaceFrame, InputError, Motion, ShapeError
 from .warp import feather_mask
 
@@ -80,12 +79,16 @@ def _check(faces: Sequence[Residuals], motions: Sequence[Motion], refined: Seque
 
 
 class _Part(NamedTuple):
-    """A face in one frame of a clip; ``field`` None where it keeps still."""
+    """A face that moves, in one frame of a clip; rivals: the faces whose frames overlap its own."""
 
     plane: Plane
-    bounds: Tile
-    field: Tensor | None
+    rivals: Sequence[Plane]
+    field: Tensor
     correction: Correction | None
+
+    @property
+    def bounds(self) -> Tile:
+        return self.plane.frame.bounds()
 
 
 def _frames(
@@ -97,6 +100,9 @@ def _frames(
 ) -> Iterator[Tensor]:
     photo, kind = faces[0].photo, working_type(faces[0].photo)
     planes = [Plane(f.frame, kind, photo.device) for f in faces]
+    rivals = [
+        [q for q in planes if q is not p and _common(p.frame.bounds(), q.frame.bounds())] for p in planes
+    ]
     stale: list[Tile] | None = None  # what the buffer holds that is not the photo; None: everything
     for t in range(len(motions[0])):
         out = torch.empty_like(photo) if buffer is None else buffer
@@ -106,74 +112,65 @@ def _frames(
             for x0, y0, x1, y1 in stale:
                 out[..., y0:y1, x0:x1].copy_(photo[..., y0:y1, x0:x1])
         parts = []
-        for k, (face, plane, motion) in enumerate(zip(faces, planes, motions, strict=True)):
-            field, fix = None, None
+        for k, (face, motion) in enumerate(zip(faces, motions, strict=True)):
             if float(motion.weight[t]) != 0:
                 field = motion.field[t : t + 1].to(photo.device, kind)
-                if refined is not None:
-                    fix = correction(face, field, refined[k][t : t + 1].to(photo.device, kind), config)
-            parts.append(_Part(plane, face.frame.bounds(), field, fix))
-        _write(photo, parts, out, config.rows)
-        stale = [p.bounds for p in parts if p.field is not None]
+                small = None if refined is None else refined[k][t : t + 1].to(photo.device, kind)
+                fix = None if small is None else correction(face, field, small, config)
+                parts.append(_Part(planes[k], rivals[k], field, fix))
+        for at in _covering([p.bounds for p in parts], config.rows):
+            _write(photo, [p for p in parts if _common(p.bounds, at)], out, at)
+        stale = [p.bounds for p in parts]
         yield out
 
 
-def _write(photo: Tensor, parts: Sequence[_Part], out: Tensor, rows: int = ROWS) -> None:
-    """W and the corrections wherever a face moves; ``out`` holds the photo already."""
-    for at in _covering([p.bounds for p in parts if p.field is not None], rows):
-        _write_tile(photo, [p for p in parts if _common(p.bounds, at)], out, at)
-
-
-def _write_tile(photo: Tensor, parts: Sequence[_Part], out: Tensor, at: Tile) -> None:
-    points = [p.plane.points(at) for p in parts]
-    divided = shares([p.plane.frame for p in parts], points)
+def _write(photo: Tensor, parts: Sequence[_Part], out: Tensor, at: Tile) -> None:
+    """W and the corrections on a tile; ``out`` holds the photo, and keeps it where no mask reaches."""
     x0, y0, x1, y1 = at
-    across, down, reached = (torch.zeros_like(points[0][..., 0]) for _ in range(3))
-    for part, where, (share, mask) in zip(parts, points, divided, strict=True):
-        if part.field is not None:
-            dx, dy = part.plane.shift(at, part.field, where)
-            across, down, reached = across + share * dx, down + share * dy, reached + mask
-    warped = gather(photo, positions(across, down), (x0, y0))
-    total = warped
-    for part, where, (_, mask) in zip(parts, points, divided, strict=True):
+    across, down = (
+        torch.zeros(y1 - y0, x1 - x0, dtype=parts[0].field.dtype, device=out.device) for _ in "xy"
+    )
+    reached, masks = torch.zeros_like(across, dtype=torch.bool), []
+    for part in parts:
+        points = part.plane.points(at)
+        mask = share(part.plane, part.rivals, at, points)
+        dx, dy = part.plane.shift(at, part.field, points)
+        inside = feather_mask(points, part.plane.frame.feather)
+        across, down = across + mask * (inside > 0) * dx, down + mask * (inside > 0) * dy
+        masks.append((points, mask * inside))
+        reached |= masks[-1][1] > 0
+    moved = gather(photo, positions(across, down), (x0, y0))
+    total = moved
+    for part, (points, mask) in zip(parts, masks, strict=True):
         if part.correction is not None:
-            total = total + mask * part.correction.on(part.plane, at, where, warped)
-    store(out, at, total)
+            total = total + mask * part.correction.on(part.plane, at, points, moved)
     before = photo[..., y0:y1, x0:x1]
-    out[..., y0:y1, x0:x1] = torch.where(reached > 0, out[..., y0:y1, x0:x1], before)
+    store(out, at, total)
+    out[..., y0:y1, x0:x1] = torch.where(reached, out[..., y0:y1, x0:x1], before)
 
 
-def shares(frames: Sequence[FaceFrame], points: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """(s_i, s_i·m_i), each [h,w], of every face; both 0 where m_i is.
-
-    points: [h,w,2] each, the same pixels in every frame's square.
-    """
-    masks = [feather_mask(p, f.feather) for f, p in zip(frames, points, strict=True)]
-    far = [(p - p.new_tensor(FACE_CENTRE)).square().sum(-1) for p in points]
-    found = []
-    for i, frame in enumerate(frames):
-        share = torch.ones_like(masks[i])
-        for j, other in enumerate(frames):
-            if j != i:
-                part = _smooth((far[j] - far[i]) / (2 * BORDER * _apart(frame, other)) + 0.5)
-                share = share * (1 - masks[j] * (1 - part))
-        found.append((share * (masks[i] > 0), share * masks[i]))
-    return found
+def share(plane: Plane, rivals: Sequence[Plane], at: Tile, points: Tensor) -> Tensor:
+    """s_i [h,w] on a tile, of the face of ``plane``; points: ``plane.points(at)``."""
+    out = torch.ones_like(points[..., 0])
+    for other in rivals:
+        nearer = _far(other.points(at)) - _far(points)
+        t = (nearer / (2 * BORDER * _apart(plane.frame, other.frame)) + 0.5).clamp(0, 1)
+        out = out * (t * t * (3 - 2 * t))
+    return out
 
 
-def _smooth(t: Tensor) -> Tensor:
-    t = t.clamp(0, 1)
-    return t * t * (3 - 2 * t)
+def _far(points: Tensor) -> Tensor:
+    """Squared distance from a face's centre, in its frame."""
+    return (points - points.new_tensor(FACE_CENTRE)).square().sum(-1)
 
 
 def _apart(a: FaceFrame, b: FaceFrame) -> float:
     """Squared distance of two faces' centres over the larger one's side; never 0."""
     (u, v), side = FACE_CENTRE, max(*a.sides, *b.sides)
-    centres = [
+    (x, y), (z, w) = (
         (m[0][0] * u + m[0][1] * v + m[0][2], m[1][0] * u + m[1][1] * v + m[1][2])
         for m in (a.matrix, b.matrix)
-    ]
-    (x, y), (z, w) = centres
+    )
     return max(((x - z) ** 2 + (y - w) ** 2) / side**2, 1e-4)
 
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.reswarp import Residuals, ReswarpConfig, ReswarpMode, correction, decompose, reswarp, warped
-from atw_nodes.several import BORDER, composite, shares
+from atw_nodes.several import BORDER, composite, share
 from atw_nodes.tiles import Plane
 from atw_nodes.types import FaceFrame, InputError, Motion, ShapeError
-from atw_nodes.warp import identity_points, sample
+from atw_nodes.warp import feather_mask, identity_points, sample
 from tests.conftest import photo_like, smooth_field
 
 MODES = list(ReswarpMode)
@@ -43,14 +43,22 @@ def painted(faces: list[Residuals], count: int = 1) -> list[Tensor]:
     return [(f.low + torch.randn(count, 3, f.size, f.size) * 0.1).to(f.low) for f in faces]
 
 
+def plane(frame: FaceFrame) -> Plane:
+    return Plane(frame, torch.float64, torch.device("cpu"))
+
+
 def pixels(frame: FaceFrame) -> Tensor:
     """[H,W,2] canonical positions of all pixels."""
-    return Plane(frame, torch.float64, torch.device("cpu")).points((0, 0, frame.width, frame.height))
+    return plane(frame).points((0, 0, frame.width, frame.height))
 
 
-def masks(faces: list[Residuals]) -> list[Tensor]:
-    frames = [f.frame for f in faces]
-    return [m for _, m in shares(frames, [pixels(f) for f in frames])]
+def masks(frames: list[FaceFrame]) -> list[Tensor]:
+    """s_i·m_i of every face, [H,W]."""
+    planes, at = [plane(f) for f in frames], (0, 0, frames[0].width, frames[0].height)
+    return [
+        share(p, [q for q in planes if q is not p], at, p.points(at)) * feather_mask(p.points(at), 0.08)
+        for p in planes
+    ]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -81,16 +89,16 @@ def test_overlapping_faces_equal_the_formula_written_out(mode: ReswarpMode) -> N
     faces = pair(kind=torch.float64)
     motions, images, config = [moved(f) for f in faces], painted(faces), ReswarpConfig(mode)
     photo, at = faces[0].photo, identity_points(HEIGHT, WIDTH, like=faces[0].photo)
-    shift, places, m = torch.zeros(HEIGHT, WIDTH, 2).double(), [], []
-    frames = [f.frame for f in faces]
-    both = shares(frames, [pixels(f) for f in frames])
-    for face, motion, (share, mask) in zip(faces, motions, both, strict=True):
+    shift, places = torch.zeros(HEIGHT, WIDTH, 2).double(), []
+    m = masks([f.frame for f in faces])
+    for face, motion, mask in zip(faces, motions, m, strict=True):
         points = pixels(face.frame)
         (a, b, _), (c, e, _) = face.frame.matrix
-        d = sample(motion.field, points[None])[0] * share
+        inside = feather_mask(points, face.frame.feather)
+        part = torch.where(inside > 0, mask / inside.clamp_min(1e-300), inside)
+        d = sample(motion.field, points[None])[0] * part
         shift += torch.stack([a * d[0] + b * d[1], c * d[0] + e * d[1]], -1)
         places.append(points)
-        m.append(mask)
     w = sample(photo, at + shift / shift.new_tensor([WIDTH, HEIGHT]))
     expected = w.clone()
     for face, motion, image, points, mask in zip(faces, motions, images, places, m, strict=True):
@@ -106,7 +114,7 @@ def test_overlapping_faces_equal_the_formula_written_out(mode: ReswarpMode) -> N
 
 def test_shares_part_the_photo_smoothly() -> None:
     faces = pair()
-    m = masks(faces)
+    m = masks([f.frame for f in faces])
     assert float((m[0] + m[1]).max()) <= 1 + 1e-12 and float(min(x.min() for x in m)) >= 0
     middle = (m[0] + m[1])[200:220, 200:360]  # well inside both frames
     assert torch.allclose(middle, torch.ones_like(middle), atol=1e-12), "nothing is lost between them"
@@ -118,7 +126,7 @@ def test_shares_part_the_photo_smoothly() -> None:
 def test_three_faces_never_add_up_to_more_than_one() -> None:
     spots = ((60, 60), (130, 40), (110, 130))
     frames = [frame_from_box(x, y, 200, 400, 400) for x, y in spots]
-    m = [x for _, x in shares(frames, [pixels(f) for f in frames])]
+    m = masks(frames)
     total = m[0] + m[1] + m[2]
     assert float(total[150:250, 150:250].min()) > 0.7 and float(total.max()) <= 1 + 1e-12
 
@@ -160,7 +168,7 @@ def test_nobody_is_moved_by_the_other(mode: ReswarpMode, kind: torch.dtype) -> N
     only = [motions[0], still(motions[1])]
     got = next(composite(faces, only, images, ReswarpConfig(mode)))
     changed = (got != faces[0].photo).any(1)[0]
-    reach = masks(faces)[0] > 0
+    reach = masks([f.frame for f in faces])[0] > 0
     assert not bool(changed[~reach].any()) and float(changed[reach].float().mean()) > 0.8
     beyond = int(280 + (BORDER / 2 * 1.5 + 0.06) * EYES)  # the roll tilts the border a little
     near = slice(120, 300)  # brows to chin
@@ -201,7 +209,7 @@ def test_outside_and_at_rest_it_is_the_photo() -> None:
     fresh = list(composite(faces, motions, images))
     photo = faces[0].photo
     assert torch.equal(fresh[1], photo)
-    outside = (masks(faces)[0] == 0) & (masks(faces)[1] == 0)
+    outside = (masks([f.frame for f in faces])[0] == 0) & (masks([f.frame for f in faces])[1] == 0)
     assert int(outside.sum()) > 0 and all(torch.equal(f[..., outside], photo[..., outside]) for f in fresh)
     buffer = torch.full_like(photo, 7.0)
     reused = [f.clone() for f in composite(faces, motions, images, out=buffer)]
