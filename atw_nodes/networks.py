@@ -198,16 +198,16 @@ def warped_low(low: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
     """(O^w, the field at the size of ``low``) of a field that may be finer than ``low``.
 
     Where a fine field has a step, at a closed lid, its average moves ``low`` otherwise than it moves the
-    photo. What the two differ by is added: nothing at all where the field is smooth.
+    photo: there O^w is the average of a fine warp. That alone would soften all the rest.
     """
     average = _averaged(field, low)
     coarse = backward_warp(low, average)
     if average is field:
         return coarse, field
-    size = (field.shape[-2], field.shape[-1])
-    fine = upsample(low, size)
-    step = backward_warp(fine, field) - backward_warp(fine, upsample(average, size))
-    return coarse + downsample(step, (low.shape[-2], low.shape[-1])), average
+    size, small = (field.shape[-2], field.shape[-1]), (low.shape[-2], low.shape[-1])
+    off = (field - upsample(average, size)).abs().amax(1, keepdim=True) * low.shape[-1]  # in pixels of low
+    step = ((nn.functional.max_pool2d(downsample(off, small), 3, 1, 1) - 0.1) / 0.2).clamp(0, 1)
+    return torch.lerp(coarse, downsample(backward_warp(upsample(low, size), field), small), step), average
 
 
 class Generator(nn.Module):

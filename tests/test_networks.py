@@ -10,9 +10,11 @@ from torch import nn
 
 from atw_nodes.animate import generate
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint
-from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator
+from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator, warped_low
+from atw_nodes.pyramid import downsample, upsample
 from atw_nodes.reswarp import decompose, reswarp
 from atw_nodes.types import InputError, ShapeError
+from atw_nodes.warp import backward_warp, identity_points, inverted
 from tests.conftest import TINY, photo_like, tiny_generator, tiny_spec
 
 
@@ -156,3 +158,26 @@ def test_basis_is_one_pass_for_every_signal() -> None:
     assert torch.allclose(fields, net.predict_motion(low.expand(4, -1, -1, -1), signals), atol=1e-8)
     with pytest.raises(InputError, match="field_scale"):
         GeneratorConfig(3, field_scale=2)
+
+
+def test_a_finer_motion_moves_the_small_image_as_the_photo() -> None:
+    """No motion and a smooth motion are what they are at the small size; a lid that shuts over an eye hides it
+    in the small image as in the photo."""
+    photo = downsample(photo_like(256, 256), (256, 256))
+    low = downsample(photo, (64, 64))
+    none = torch.zeros(1, 2, 128, 128)
+    assert torch.equal(warped_low(low, none)[0], low)
+    smooth = torch.full((1, 2, 128, 128), 3 / 64)
+    assert torch.allclose(warped_low(low, smooth)[0], backward_warp(low, smooth[..., ::2, ::2]), atol=1e-5)
+
+    y = identity_points(64, 64)[..., 1]
+    inside = (y - 0.45) / 0.06  # 4 pixels of eye, and the skin above comes down over it
+    down = torch.where(inside < 0, 0.084 * (1 + inside / 4).clamp(0, 1), 0.084 * (1 - inside).clamp(0, 1))
+    forward = torch.stack([torch.zeros_like(down), down], 1)
+    fine = inverted(upsample(forward, (256, 256)))
+    black = ((identity_points(256, 256)[..., 1] - 0.48).abs() > 0.03).float()[:, None].expand(1, 3, -1, -1)
+    eye = downsample(black, (64, 64))
+    truth = downsample(backward_warp(black, fine), (64, 64))
+    here, plain = warped_low(eye, fine)[0], backward_warp(eye, downsample(fine, (64, 64)))
+    assert float(truth.min()) > 0.7  # shut: no more than its line
+    assert float((here - truth).abs().max()) < 0.5 * float((plain - truth).abs().max())
