@@ -258,8 +258,8 @@ def paper(info: dict[str, Any]) -> Graph:
     steps = g.add("ATWInterpolateMotion", motion=made["motion"], **span)["motion"]
     wires = {"model": model, "low": low, "signal": signal, "motion": steps, "frame": frame}
     again = g.add("ATWGenerator", "Warp and refine", **wires)
-    g.add("PreviewImage", "Coarse", images=again["coarse"])
-    g.add("PreviewImage", "Refined", images=again["refined"])
+    g.add("PreviewImage", "Coarse", room=-60, images=again["coarse"])
+    g.add("PreviewImage", "Refined", room=-60, images=again["refined"])
     g.group("3  Warp and refine", first, GREEN)
     g.column(220)
     first = g.next
