@@ -42,10 +42,12 @@ from atw_nodes.warp import identity_points, inverted  # noqa: E402
 
 LEVELS = (0.25, 0.5, 0.75, 1.0)
 EYES = (([160, 159, 158], [144, 145, 153]), ([387, 386, 385], [373, 374, 380]))
-MEASURES = {  # in eye distances, growing with the unit; the judge's own definitions
+# In eye distances, growing with the unit; the judge's own definitions, but for AU04's: its mesh keeps the
+# brows apart whatever the photo shows (0.005 of 0.1 at twice the unit), but follows them down.
+MEASURES = {
     "AU01": lambda q: -(q[107, 1] + q[336, 1]) / 2,
     "AU02": lambda q: -(q[70, 1] + q[300, 1]) / 2,
-    "AU04": lambda q: -(q[336, 0] - q[107, 0]) / 2,
+    "AU04": lambda q: (q[107, 1] + q[336, 1]) / 2,
     "AU05": lambda q: opening(q),
     "AU12": lambda q: -(q[61, 1] + q[291, 1]) / 2,
     "AU15": lambda q: (q[61, 1] + q[291, 1]) / 2,
