@@ -83,7 +83,8 @@ def main() -> None:
     ours, alone = warping_errors(framed()), warping_errors(enlarged())
     lines = [
         f"{count} frames of {photo.shape[-1]} x {photo.shape[-2]} (its frame at {size} x {size}), mean "
-        f"change of the signal {float(changes.mean()):.3f} units a frame. Equal frames at equal signal: {same}.",
+        f"change of the signal {float(changes.mean()):.3f} units a frame. "
+        f"Equal frames at equal signal: {same}.",
         "",
         "| clip | flow warping error, x 1e-4 | its largest |",
         "|---|---|---|",
