@@ -34,6 +34,7 @@ def unit_input(name: str) -> Any:  # noqa: ANN401 (the host's type)
     unit = UNITS[name]
     return io.Float.Input(
         name,
+        display_name=f"{name} {unit.facs}",  # beside the slider, where the page is new enough
         default=0.0,
         min=-1.5,
         max=1.5,

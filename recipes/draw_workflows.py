@@ -35,6 +35,11 @@ def options_of(spec: dict[str, Any], name: str) -> dict[str, Any]:
     return entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
 
 
+def unsent(spec: dict[str, Any], owner: str) -> str:
+    """What the page puts behind ``owner``: its upload button, or what becomes of a seed."""
+    return "image" if options_of(spec, owner).get("image_upload") else "fixed"
+
+
 class Socket(NamedTuple):
     """An output to connect: the node's number, and which of its outputs."""
 
@@ -89,7 +94,7 @@ class Graph:
             {"name": name, "type": io_type, "link": None, **({"shape": 7} if optional else {})}
             for name, io_type, optional in sockets(spec)
         ]
-        values = [default(spec, n) if n else "image" for n in names]
+        values = [default(spec, n) if n else unsent(spec, names[k - 1]) for k, n in enumerate(names)]
         for name, value in given.items():
             if isinstance(value, Socket):
                 place = next(i for i, entry in enumerate(inputs) if entry["name"] == name)
@@ -425,7 +430,7 @@ def keyframed(info: dict[str, Any]) -> Graph:
     n = face_and_model(g, photo(g, 1024, BOTH))
     g.column(330)
     first = g.next
-    keys = g.add("ATWKeyframes", "Keyframes")["signal"]
+    keys = g.add("ATWKeyframes", "Keyframes", room=64)["signal"]
     alive = g.add("ATWIdleMotion", "Blinks and idle motion", frames=68, seed=3)["signal"]
     both = g.add("ATWBlendSignals", "Both", a=keys, b=alive)["signal"]
     g.add("ATWSaveSignal", "Keep the signal", signal=both)
