@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,10 +132,11 @@ class _Maps(nn.Module):
     def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
         """Features at 1/4, 1/8, 1/16 -> [B,L,2] fractions of the crop."""
         x = self.mix[0](middle + self.up(self.narrow[0](coarse)))
-        x = self.last(self.mix[1](fine + self.up(self.narrow[1](x)))).float()
-        weight = torch.softmax(x.flatten(2), -1)
-        at = identity_points(*x.shape[-2:], like=x).reshape(-1, 2)
-        return weight @ at
+        x = self.mix[1](fine + self.up(self.narrow[1](x)))
+        at = identity_points(*x.shape[-2:], like=x).float().reshape(-1, 2)
+        weight, bias = self.last.weight.flatten(1), cast(Tensor, self.last.bias)
+        maps = weight @ x.flatten(2) + bias[:, None]  # ``last``, with each map in one piece: half the time
+        return torch.softmax(maps.float(), -1) @ at
 
 
 def face_points(landmarks: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ _LONGEST = 2048  # pixels: a larger photo is searched at this size
 _TILE, _OVERLAP = 512, 64  # of a level of the finder's pyramid; the overlap is more than a cell sees
 _PAD = 16  # grey around a level, so that a face may touch the edge
 _CANDIDATE = 0.1  # score from which the reader takes a look
-_WEAK = 0.15  # of the best candidate's score; below, nobody takes a look
+_WEAK = 0.3  # of the best candidate's score; below, nobody takes a look (faces have 0.5 at least)
 _BATCH = 16  # crops that the reader sees at once
 
 
