@@ -13,6 +13,7 @@ class AtwExtension(ComfyExtension):
             nodes_clip,
             nodes_motion,
             nodes_parts,
+            nodes_several,
             nodes_signals,
             nodes_sources,
             nodes_units,
@@ -21,4 +22,5 @@ class AtwExtension(ComfyExtension):
 
         register_models()
         signals = [*nodes_units.NODES, *nodes_signals.NODES, *nodes_sources.NODES]
-        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES, *signals]
+        several = nodes_several.NODES
+        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES, *signals, *several]

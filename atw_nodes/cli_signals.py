@@ -107,9 +107,9 @@ def _posed(
     args: argparse.Namespace, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None], still: bool
 ) -> Clip:
     """A single step, and the weights of a curve."""
+    from .driving import Named
     from .keyframes import parse_units
     from .signals import pose
-    from .sockets import Named
 
     if args.au is not None:
         units = {n: args.strength * v for n, v in parse_units(args.au, spec.names, spec.presets).items()}
@@ -128,7 +128,7 @@ def _weights(args: argparse.Namespace, still: bool) -> list[float]:
 
 def _vectors(driving: Any, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None]) -> list[Tensor]:  # noqa: ANN401
     """One a face: its own change, where the signal is a target."""
-    from .sockets import vectors
+    from .driving import vectors
 
     found = [vectors(driving, spec, units or {}) for units in shown]
     if dropped := found[0][1]:

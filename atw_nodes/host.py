@@ -29,11 +29,12 @@ from torch import Tensor
 
 from . import __version__, rendering
 from .checkpoints import Checkpoint, bundled, load_checkpoint
+from .driving import Driving, Named, One, paired, vectors
 from .faces import read
 from .pyramid import to_float
 from .rendering import Lows, Room
 from .reswarp import ReswarpConfig
-from .sockets import Decomposed, Driving, Moved, Named, size_of, vectors
+from .sockets import Decomposed, Moved, size_of
 from .sound import Sound
 from .types import CheckpointError, FaceFrame, InputError, OutputError
 from .video import ClipWriter
@@ -222,7 +223,7 @@ def _thumbnail(picture: Tensor, side: int = 256) -> Image.Image:
     return Image.fromarray((small * 255).round().byte().movedim(0, -1).cpu().numpy())
 
 
-def signal_for(model: Model, driving: Driving, low: Tensor, units: Mapping[str, float]) -> Tensor:
+def signal_for(model: Model, driving: One, low: Tensor, units: Mapping[str, float]) -> Tensor:
     """[T,N] on the CPU: what drives ``model`` on a face seen as ``low``, or read at the photo's resolution.
 
     Units that the model does not know are left out, and named in the log.
@@ -246,8 +247,12 @@ def out_of_memory(error: BaseException) -> bool:
     return bool(known(error)) if known else isinstance(error, torch.cuda.OutOfMemoryError)
 
 
-def render(parts: Decomposed, lows: Lows, config: ReswarpConfig, device: torch.device) -> Iterator[Tensor]:
-    """Frames [1,3 or 4,H,W] of ``parts`` on ``device``, or wherever there is room for them."""
+def render(
+    parts: Decomposed, lows: Sequence[Lows], config: ReswarpConfig, device: torch.device
+) -> Iterator[Tensor]:
+    """Frames [1,3 or 4,H,W] of ``parts`` on ``device``, or wherever there is room for them; lows: one a
+    face.
+    """
     room = Room.on(device)
     return rendering.frames(parts, lows, config, room, out_of_memory, mm.soft_empty_cache)
 
@@ -262,24 +267,32 @@ def driven(
 ) -> tuple[Iterator[Tensor], int]:
     """(frames, how many): the main path, from parts. A motion made before, or else the model's own.
 
-    weights: scale a signal of a single step into a clip. Everything the host must make room for is asked for
+    weights: scale signals of a single step into a clip. Everything the host must make room for is asked for
     at once.
     """
-    signal = signal_for(model, driving, parts.residuals.low, parts.units)
+    signals = signals_for(model, driving, parts)
     if moved is not None:
-        lows, count = rendering.refined(model.checkpoint, parts.residuals, signal, moved), len(moved)
+        lows, count = rendering.refined_all(model.checkpoint, parts, signals, moved), len(moved)
     else:
-        lows = rendering.predicted(model.checkpoint, parts.residuals, signal, weights)
-        count = len(signal) if weights is None else len(weights)
-    device = model.ready(rendering.needed(parts.residuals))
+        lows, count = rendering.predicted_all(model.checkpoint, parts, signals, weights)
+    device = model.ready(rendering.needed(parts))
     return render(parts, lows, config, device), count
+
+
+def signals_for(model: Model, driving: Driving, parts: Decomposed) -> list[Tensor | None]:
+    """``signal_for`` of every face; None where it keeps still."""
+    faces = parts.faces
+    return [
+        None if one is None else signal_for(model, one, f.residuals.low, f.units)
+        for f, one in zip(faces, paired(driving, len(faces)), strict=True)
+    ]
 
 
 def room_for(parts: Decomposed) -> torch.device:
     """Where to make frames without a model, room for them made."""
     device = mm.get_torch_device()
     if device.type != "cpu":
-        mm.free_memory(rendering.needed(parts.residuals), device)
+        mm.free_memory(rendering.needed(parts), device)
     return device
 
 

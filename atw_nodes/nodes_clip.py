@@ -11,6 +11,7 @@ from comfy_api.latest import InputImpl, io, ui
 from torch import Tensor
 
 from .checkpoints import DEFAULT
+from .driving import Driving, Named, rate_of
 from .host import (
     Model,
     driven,
@@ -35,10 +36,9 @@ from .nodes_parts import (
     expression_input,
     find_face,
 )
-from .reswarp import ReswarpConfig, decompose
+from .reswarp import ReswarpConfig
 from .signals import CURVES, curve
-from .sockets import MOST_FRAMES, Decomposed, Driving, Found, Moved, Named, to_photo, to_sound
-from .types import Signal
+from .sockets import MOST_FRAMES, Decomposed, Found, Moved, split, to_photo, to_sound
 
 FORMATS = ["mp4", "mkv", "mov", "webm", "webp", "gif"]  # append only: shared workflows name them
 
@@ -177,7 +177,7 @@ def _write(
 ) -> None:
     config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
     frames, count = driven(model, residuals, signal, motion, None, config)
-    rate = signal.fps if isinstance(signal, Signal) and signal.fps else fps
+    rate = rate_of(signal) or fps
     facts = {**metadata, **(note(model) if tell else {})}
     write_clip(path, frames, count, residuals.size, rate, facts, to_sound(audio))
 
@@ -233,8 +233,8 @@ class AnimatePortrait(io.ComfyNode):
         if frame is None:
             face = find_face(photo)
             frame = Found(face.frame, face.units)
-        parts = decompose(photo, frame.frame, model.checkpoint.generator.config.size)
-        held, named = Decomposed(parts, alpha, frame.units), Named(expression, strength)
+        held = split(photo, alpha, frame, model.checkpoint.generator.config.size)
+        named = Named(expression, strength)
         config = ReswarpConfig(mode)  # type: ignore[arg-type]
         still, _ = driven(model, held, named, None, [1.0], config)
         shown = to_image(next(still), held.span())

@@ -16,15 +16,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from .driving import Named, PerFace
 from .host import Model
-from .sockets import Decomposed, Found, Moved, Named
+from .sockets import Decomposed, Found, Moved
 from .types import InputError, Signal
 
 _SOCKETS: dict[str, tuple[tuple[type, ...], str]] = {
     "ATW_MODEL": ((Model,), "ATW Load Model"),
     "ATW_FRAME": ((Found,), "ATW Face Frame"),
     "ATW_RESIDUALS": ((Decomposed,), "ATW Decompose"),
-    "ATW_SIGNAL": ((Named, Signal), "ATW Expression"),
+    "ATW_SIGNAL": ((Named, Signal, PerFace), "ATW Expression"),
     "ATW_MOTION": ((Moved,), "ATW Generator"),
 }
 LONGEST_TEXT = 100_000

@@ -15,7 +15,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from .animate import Low
-from .host import Model, Progress, check_fits, render, room_for, signal_for, to_image
+from .driving import Driving
+from .host import Model, Progress, check_fits, render, room_for, signals_for, to_image
 from .nodes_guard import guarded, schema
 from .nodes_parts import (
     MODE_TIP,
@@ -27,14 +28,13 @@ from .nodes_parts import (
     SignalSocket,
 )
 from .pyramid import to_float
-from .rendering import Room, painted, predicted, refined
+from .rendering import Room, check_faces, painted, predicted_all, refined_all
 from .reswarp import Residuals, ReswarpConfig
 from .sheets import arrows_view, motion_view
 from .signals import CURVES, curve
 from .sockets import (
     MOST_FRAMES,
     Decomposed,
-    Driving,
     Found,
     Moved,
     check_image,
@@ -56,7 +56,7 @@ class GeneratorNode(io.ComfyNode):
             search_aliases=["motion network", "refinement network"],
             inputs=[
                 ModelSocket.Input("model"),
-                io.Image.Input("low", tooltip="From ATW Decompose, at the model's size."),
+                io.Image.Input("low", tooltip="From ATW Decompose, at the model's size: one image a face."),
                 SignalSocket.Input("signal"),
                 MotionSocket.Input(
                     "motion", optional=True, tooltip="Skips prediction; each of its frames is refined."
@@ -85,27 +85,41 @@ class GeneratorNode(io.ComfyNode):
         frame: Found | None = None,
     ) -> io.NodeOutput:
         size, scale = model.checkpoint.generator.config.size, model.checkpoint.generator.config.field_scale
-        image = to_low(low, size)
-        square = FaceFrame(
-            ((size, 0.0, 0.0), (0.0, size, 0.0)), size, size, frame.frame.feather if frame else 0.0
-        )
-        parts = Residuals(image, square, image)
-        vectors = signal_for(model, signal, image, frame.units if frame else {})
-        count = len(motion) if motion is not None else len(vectors)
-        advice = "give fewer frames, or connect ATW Render Video, which needs no images"
-        check_fits(count, (size, size), 6 + 2 * scale * scale, advice)
-        device = model.ready(size * size * scale * scale * 2048 + 2**26)  # a batch of 8 at work
+        parts = _small(low, size, frame)
+        faces, signals = len(parts.faces), signals_for(model, signal, parts)
         if motion is None:
-            lows = predicted(model.checkpoint, parts, vectors, None)
+            lows, count = predicted_all(model.checkpoint, parts, signals, None)
         else:
-            lows = refined(model.checkpoint, parts, vectors, motion)
-        progress, some = Progress(count), []
-        for batch in lows(0, Room.on(device).batch):
-            some.append(_kept(batch))
-            progress.step(batch.refined, len(batch.refined))
-        field, weight, coarse, repainted = (torch.cat(t) for t in zip(*some, strict=True))
+            lows, count = refined_all(model.checkpoint, parts, signals, motion), len(motion)
+        advice = "give fewer frames, or connect ATW Render Video, which needs no images"
+        check_fits(faces * count, (size, size), 6 + 2 * scale * scale, advice)
+        device = model.ready(size * size * scale * scale * 2048 + 2**26)  # a batch of 8 at work
+        progress, moved, coarse, repainted = Progress(faces * count), [], [], []
         faded = frame is not None or (motion is not None and motion.masked)
-        return io.NodeOutput(Moved(Motion(field, weight), faded), coarse, repainted)
+        for make in lows:
+            some = []
+            for batch in make(0, Room.on(device).batch):
+                some.append(_kept(batch))
+                progress.step(batch.refined, len(batch.refined))
+            field, weight, *images = (torch.cat(t) for t in zip(*some, strict=True))
+            moved.append(Moved(Motion(field, weight), faded))
+            coarse.append(images[0])
+            repainted.append(images[1])
+        made = Moved(moved[0].motion, faded, more=tuple(moved[1:]))
+        return io.NodeOutput(made, torch.cat(coarse), torch.cat(repainted))
+
+
+def _small(low: Tensor, size: int, frame: Found | None) -> Decomposed:
+    """The small images alone, as if they were the photo."""
+    found = frame.faces if frame else (None,)
+    images = to_low(low, size, len(found))
+    parts = []
+    for k, one in enumerate(found):
+        feather = one.frame.feather if one else 0.0
+        square = FaceFrame(((size, 0.0, 0.0), (0.0, size, 0.0)), size, size, feather)
+        image = images[k : k + 1]
+        parts.append(Decomposed(Residuals(image, square, image), None, one.units if one else {}))
+    return Decomposed(parts[0].residuals, None, parts[0].units, tuple(parts[1:]))
 
 
 def _kept(batch: Low) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -194,7 +208,10 @@ class ResWarpNode(io.ComfyNode):
             inputs=[
                 ResidualsSocket.Input("residuals"),
                 MotionSocket.Input("motion"),
-                io.Image.Input("refined", tooltip="From ATW Generator, one image a frame of the motion."),
+                io.Image.Input(
+                    "refined",
+                    tooltip="From ATW Generator, one image a frame of the motion; of several faces, face by face.",
+                ),
                 io.Combo.Input("mode", options=MODES, default="aligned", tooltip=MODE_TIP),
                 io.Boolean.Input(
                     "gate",
@@ -212,8 +229,10 @@ class ResWarpNode(io.ComfyNode):
     ) -> io.NodeOutput:
         count, span = len(motion), residuals.span()
         check_fits(count, residuals.size, residuals.channels)
-        images = to_painted(refined, count, residuals.residuals.size)
-        lows = painted(residuals.residuals, motion, images)
+        faces = residuals.faces
+        check_faces(motion, len(faces))
+        images = to_painted(refined, count * len(faces), residuals.residuals.size).split(count)
+        lows = [painted(f.residuals, m, i) for f, m, i in zip(faces, motion.faces, images, strict=True)]
         config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
         made, progress = None, Progress(count)
         for k, frame in enumerate(render(residuals, lows, config, room_for(residuals))):

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from . import expressions
 from .checkpoints import DEFAULT
-from .faces import Face, face_from_landmarks, largest, read
+from .driving import Named
+from .faces import Face, chosen, face_from_landmarks, read
 from .frames import frame_from_box, frame_from_mask
 from .host import check_fits, hub_address, load_model, model_names, model_path, to_image
 from .images import read_photo
 from .nodes_guard import guarded, schema
 from .pyramid import downsample
-from .reswarp import decompose
 from .sheets import frame_view, residual_view
-from .sockets import Decomposed, Found, Named, landmarks_of, to_mask, to_photo
+from .sockets import Found, count_faces, landmarks_of, split, to_mask, to_photo
 from .types import AtwError, FaceFrame, InputError
 from .warp import feather_picture
 
@@ -132,11 +133,17 @@ class FaceFrameNode(io.ComfyNode):
                 io.Image.Input("image", tooltip="One photo, any size."),
                 io.Combo.Input(
                     "where",
-                    options=["auto", "whole image", "box"],
+                    options=["auto", "whole image", "box", "all faces"],  # append only
                     default="auto",
-                    tooltip="auto: connected landmarks, else the connected mask, else found in the photo. whole image: the photo is a head shot. box: the connected mask, else x, y, side.",
+                    tooltip="auto: connected landmarks, else the connected mask, else found in the photo. whole image: the photo is a head shot. box: the connected mask, else x, y, side. all faces: every face in the connected landmarks, else in the photo, numbered from the largest.",
                 ),
-                io.Int.Input("index", default=0, min=0, max=63, tooltip="Which face: 0 is the largest."),
+                io.Int.Input(
+                    "index",
+                    default=0,
+                    min=0,
+                    max=63,
+                    tooltip="Which face: 0 is the largest. Not used with all faces.",
+                ),
                 io.Int.Input(
                     "x", default=0, min=-32768, max=32768, tooltip="Left edge of the box in pixels."
                 ),
@@ -175,9 +182,13 @@ class FaceFrameNode(io.ComfyNode):
         landmarks: Mapping[str, Any] | None = None,
     ) -> io.NodeOutput:
         photo, _ = to_photo(image)
-        found = _found(photo.cpu(), where, index, (x, y, side), mask, landmarks)
-        soft = feather_picture(found.frame).to(mm.intermediate_device())
-        shown = to_image(frame_view(photo, found.frame)[None])
+        if where == "all faces":
+            first, *more = (Found(f.frame, f.units) for f in _everyone(photo.cpu(), landmarks))
+            found = Found(first.frame, first.units, tuple(more))
+        else:
+            found = _found(photo.cpu(), where, index, (x, y, side), mask, landmarks)
+        soft = feather_picture(*(f.frame for f in found.faces)).to(mm.intermediate_device())
+        shown = to_image(frame_view(photo, *(f.frame for f in found.faces))[None])
         return io.NodeOutput(found, soft[None], shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
@@ -204,10 +215,25 @@ def _found(
     return Found(face.frame, face.units)
 
 
+def _everyone(photo: Tensor, landmarks: Mapping[str, Any] | None) -> list[Face]:
+    """Every face, largest first."""
+    if landmarks is None:
+        return find_faces(photo, None)
+    height, width = photo.shape[-2:]
+    count = max(1, count_faces(landmarks))
+    points = (landmarks_of(landmarks, k, (height, width)) for k in range(count))
+    return [face_from_landmarks(p, height, width, photo) for p in points]
+
+
 def find_face(photo: Tensor, index: int = 0) -> Face:
     """The face of rank ``index`` by size, or an error that says what to do in the graph."""
+    return find_faces(photo, [index])[0]
+
+
+def find_faces(photo: Tensor, ranks: list[int] | None) -> list[Face]:
+    """The faces of those ranks, or all of them, or an error that says what to do in the graph."""
     try:
-        return largest(photo.cpu(), index)
+        return chosen(photo.cpu(), ranks)
     except InputError as e:
         advice = "choose where = box with x, y, side, paint a mask, or choose whole image, in ATW Face Frame"
         raise InputError(f"{str(e).split(';')[0]}; {advice}") from None
@@ -243,7 +269,7 @@ class Decompose(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="low"),
+                io.Image.Output(display_name="low", tooltip="One image a face."),
                 ResidualsSocket.Output(display_name="residuals"),
                 io.Image.Output(display_name="residual", tooltip="Mid grey is none; twice amplified."),
             ],
@@ -254,10 +280,12 @@ class Decompose(io.ComfyNode):
     def execute(cls, image: Tensor, size: int, upsampling: str, frame: Found | None = None) -> io.NodeOutput:
         photo, alpha = to_photo(image)
         check_fits(1, (photo.shape[-2], photo.shape[-1]), 12, "scale the photo down")
-        parts = decompose(photo, frame.frame if frame else None, size)
-        view = residual_view(parts.residual(upsampling))  # type: ignore[arg-type]
-        held = Decomposed(parts, alpha, frame.units if frame else {})
-        return io.NodeOutput(to_image(parts.low), held, to_image(view))
+        held = split(photo, alpha, frame, size)
+        parts = [f.residuals for f in held.faces]
+        views = [residual_view(p.residual(upsampling)) for p in parts]  # type: ignore[arg-type]
+        least = min((v.shape[-2:] for v in views), key=lambda s: s[0])
+        view = torch.cat([downsample(v, (least[0], least[1])) for v in views]) if len(views) > 1 else views[0]
+        return io.NodeOutput(to_image(torch.cat([p.low for p in parts])), held, to_image(view))
 
 
 class Expression(io.ComfyNode):

@@ -15,6 +15,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io, ui
 
+from .driving import Driving, as_signal
 from .expressions import presets
 from .host import inside, output_name, to_image
 from .idle import blinks, idle
@@ -25,7 +26,6 @@ from .signal_curves import BLENDS, blend, resample
 from .signal_files import load_signal, save_signal
 from .signal_plot import plot
 from .signals import MAX_SECONDS, MAX_STEPS, UNITS
-from .sockets import Driving, as_signal
 from .types import AtwError, InputError, Signal
 
 KEYFRAMES = """# seconds: units and expressions

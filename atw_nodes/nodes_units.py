@@ -14,15 +14,16 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from .checkpoints import DEFAULT, bundled
+from .driving import Driving, as_signal
 from .expressions import EXPRESSIONS
 from .host import Model, driven, load_model, to_image
 from .nodes_guard import guarded, schema
 from .nodes_parts import FrameSocket, ModelSocket, SignalSocket, find_face
 from .pyramid import downsample
-from .reswarp import ReswarpConfig, decompose
+from .reswarp import ReswarpConfig
 from .signal_curves import blend, strongest
 from .signals import UNITS, pose
-from .sockets import Decomposed, Driving, Found, as_signal, check_image, to_photo
+from .sockets import Found, check_image, split, to_photo
 from .types import FaceFrame, ShapeError, Signal
 
 LONGEST = 768  # pixels of the preview
@@ -123,8 +124,8 @@ def preview(model: Model | None, image: Tensor, signal: Signal, frame: Found | N
         )
     found = _found(small) if frame is None else _scaled(frame, (small.shape[-2], small.shape[-1]))
     model = model or _bundled()
-    parts = decompose(small, found.frame, model.checkpoint.generator.config.size)
-    held, step = Decomposed(parts, None, found.units), signal[strongest(signal)]
+    held = split(small, None, found, model.checkpoint.generator.config.size)
+    step = signal[strongest(signal)]
     frames, _ = driven(model, held, step, None, None, ReswarpConfig())
     return to_image(next(frames), held.span())
 
@@ -143,7 +144,8 @@ def _scaled(found: Found, size: tuple[int, int]) -> Found:
         return Found(FaceFrame.whole(height, width), found.units)
     (a, b, x), (c, d, y) = old.matrix
     matrix = ((a * across, b * across, x * across), (c * down, d * down, y * down))
-    return Found(replace(old, matrix=matrix, height=height, width=width), found.units)
+    frame = replace(old, matrix=matrix, height=height, width=width)
+    return Found(frame, found.units, tuple(_scaled(more, size) for more in found.more))
 
 
 # A slider moves many times over one image: what is made of the last one is kept for as long as the image is.

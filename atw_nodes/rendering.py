@@ -13,9 +13,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .animate import Low, generate, refine
+from .animate import Low, frames_of, generate, refine
 from .checkpoints import Checkpoint
-from .reswarp import Residuals, ReswarpConfig, reswarp, warped
+from .reswarp import Residuals, ReswarpConfig
 from .sockets import Decomposed, Moved, masked
 from .tiles import ROWS
 from .types import Motion, ShapeError
@@ -46,12 +46,12 @@ class Room:
 Lows: TypeAlias = Callable[[int, int], Iterator[Low]]  # (first frame, batch) -> the generator's side of it
 
 
-def needed(residuals: Residuals) -> int:
+def needed(parts: Decomposed) -> int:
     """Bytes that frames of this photo take beside it where they are made: photo, frame, tables, tiles."""
-    height, width = residuals.photo.shape[-2:]
-    across, down = residuals.frame.sides
-    images = 2 * residuals.photo.numel() * residuals.photo.element_size()
-    return int(images + min(across, width) * min(down, height) * 10 + 2**26)
+    photo, (height, width) = parts.residuals.photo, parts.size
+    sides = [f.residuals.frame.sides for f in parts.faces]
+    tables = sum(min(across, width) * min(down, height) for across, down in sides) * 10
+    return int(2 * photo.numel() * photo.element_size() + tables + 2**26)
 
 
 def predicted(
@@ -65,6 +65,64 @@ def predicted(
         return generate(checkpoint, residuals, signal, weights[start:], batch)
 
     return lows
+
+
+def predicted_all(
+    checkpoint: Checkpoint,
+    parts: Decomposed,
+    signals: Sequence[Tensor | None],
+    weights: Sequence[float] | None,
+) -> tuple[list[Lows], int]:
+    """(``predicted`` of every face, how many frames). None: that face keeps still. Without weights, a signal
+    of one step holds as long as the others last.
+    """
+    lengths = {len(s) for s in signals if s is not None} - {1}
+    if len(lengths) > 1:
+        steps = ", ".join(map(str, sorted(lengths)))
+        raise ShapeError(f"the faces' signals have {steps} steps; make them equally long, or one step")
+    count = max(lengths, default=1) if weights is None else len(weights)
+    lows = []
+    for face, signal in zip(parts.faces, signals, strict=True):
+        if signal is None:
+            lows.append(resting(face.residuals, count))
+        else:
+            held = [1.0] * count if weights is None and len(signal) < count else weights
+            lows.append(predicted(checkpoint, face.residuals, signal, held))
+    return lows, count
+
+
+def resting(residuals: Residuals, count: int) -> Lows:
+    """A face that keeps still for ``count`` frames."""
+    low = residuals.low
+
+    def lows(start: int, batch: int) -> Iterator[Low]:
+        for k in range(start, count, batch):
+            n = min(batch, count - k)
+            some = low.expand(n, -1, -1, -1)
+            yield Low(Motion(low.new_zeros(n, 2, *low.shape[-2:]), low.new_zeros(n)), some, some)
+
+    return lows
+
+
+def refined_all(
+    checkpoint: Checkpoint, parts: Decomposed, signals: Sequence[Tensor | None], moved: Moved
+) -> list[Lows]:
+    """``refined`` of every face; None: that face keeps still, whatever its motion."""
+    faces = parts.faces
+    check_faces(moved, len(faces))
+    return [
+        resting(f.residuals, len(moved)) if s is None else refined(checkpoint, f.residuals, s, m)
+        for f, s, m in zip(faces, signals, moved.faces, strict=True)
+    ]
+
+
+def check_faces(moved: Moved, faces: int) -> None:
+    """Raise ``ShapeError`` unless the motion is of as many faces as the photo was decomposed for."""
+    if len(moved.faces) != faces:
+        raise ShapeError(
+            f"the motion is of {len(moved.faces)} faces, the photo was decomposed for {faces}; connect one "
+            "frame to ATW Decompose and ATW Generator"
+        )
 
 
 def refined(checkpoint: Checkpoint, residuals: Residuals, signal: Tensor, moved: Moved) -> Lows:
@@ -100,7 +158,7 @@ def painted(residuals: Residuals, moved: Moved, images: Tensor) -> Lows:
 
 def frames(
     parts: Decomposed,
-    lows: Lows,
+    lows: Sequence[Lows],
     config: ReswarpConfig,
     room: Room,
     lacks_memory: Callable[[BaseException], bool],
@@ -108,6 +166,7 @@ def frames(
 ) -> Iterator[Tensor]:
     """Frames [1,3 or 4,H,W] in the photo's type; each is the same buffer, so use it before the next.
 
+    lows: one a face, of as many frames each.
     lacks_memory: whether an exception means that memory ran out. make_room: called before another try.
     """
     done = 0
@@ -125,15 +184,13 @@ def frames(
         make_room()
 
 
-def _once(parts: Decomposed, lows: Lows, config: ReswarpConfig, room: Room, start: int) -> Iterator[Tensor]:
-    residuals, device = parts.residuals, room.device
-    here = replace(residuals, photo=residuals.photo.to(device), low=residuals.low.to(device))
-    alpha = None if parts.alpha is None else replace(here, photo=parts.alpha.to(device))
-    buffer, config = torch.empty_like(here.photo), replace(config, rows=room.rows)
-    for some in lows(start, room.batch):
-        moved = reswarp(here, some.motion, some.refined, config, buffer)
-        if alpha is None:
-            yield from moved
-        else:
-            for colour, a in zip(moved, warped(alpha, some.motion), strict=True):
-                yield torch.cat([colour, a], 1)
+def _once(
+    parts: Decomposed, lows: Sequence[Lows], config: ReswarpConfig, room: Room, start: int
+) -> Iterator[Tensor]:
+    photo = parts.residuals.photo.to(room.device)
+    alpha = None if parts.alpha is None else parts.alpha.to(room.device)
+    given = [f.residuals for f in parts.faces]
+    here = [replace(r, photo=photo, low=r.low.to(room.device)) for r in given]
+    buffer, config = torch.empty_like(photo), replace(config, rows=room.rows)
+    for some in zip(*(make(start, room.batch) for make in lows), strict=True):
+        yield from frames_of(here, some, config, buffer, alpha)

@@ -89,20 +89,28 @@ def arrows_view(field: Tensor, image: Tensor | None, side: int, every: int = 24)
     return torch.from_numpy(np.array(page)).permute(2, 0, 1)
 
 
-def frame_view(photo: Tensor, frame: FaceFrame, longest: int = 1024) -> Tensor:
-    """The photo [1,3,H,W], no longer than ``longest``, with the frame and its eyes drawn: uint8
-    [3,h,w].
+def frame_view(photo: Tensor, *frames: FaceFrame, longest: int = 1024) -> Tensor:
+    """The photo [1,3,H,W], no longer than ``longest``, with the frames and their eyes drawn, numbered from 1
+    where there are several: uint8 [3,h,w].
     """
     scale = min(1.0, longest / max(photo.shape[-2:]))
     size = tuple(max(1, round(n * scale)) for n in photo.shape[-2:])
     small = F.interpolate(to_float(photo).float().cpu(), size=size, mode="area")[0]
     page = Image.fromarray((small.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
-    draw = ImageDraw.Draw(page)
+    for number, frame in enumerate(frames, 1):
+        _draw_frame(ImageDraw.Draw(page), frame, scale, max(size), str(number) if len(frames) > 1 else "")
+    return torch.from_numpy(np.array(page)).permute(2, 0, 1)
+
+
+def _draw_frame(draw: ImageDraw.ImageDraw, frame: FaceFrame, scale: float, longest: int, name: str) -> None:
     corners = [(x * scale, y * scale) for x, y in frame.corners()]
-    draw.line([*corners, corners[0]], fill=(80, 220, 100), width=max(2, round(max(size) / 300)))
+    draw.line([*corners, corners[0]], fill=(80, 220, 100), width=max(2, round(longest / 300)))
     (a, b, x), (c, d, y) = frame.matrix
     if not frame.is_whole:
         for u in (0.385, 0.615):
             px, py = ((a * u + b * 0.47 + x) * scale, (c * u + d * 0.47 + y) * scale)
             draw.ellipse([px - 4, py - 4, px + 4, py + 4], outline=(80, 220, 100), width=2)
-    return torch.from_numpy(np.array(page)).permute(2, 0, 1)
+    if name:
+        font = ImageFont.load_default(max(14, longest // 28))
+        place = ((a * 0.5 + b * 0.06 + x) * scale, (c * 0.5 + d * 0.06 + y) * scale)
+        draw.text(place, name, (80, 220, 100), font, "mt", stroke_width=2, stroke_fill=(0, 0, 0))

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .expressions import EXPRESSIONS, expression, expression_name, with_presets
-from .reswarp import Residuals
-from .signals import pose
+from .reswarp import Residuals, decompose
 from .sound import Sound
-from .types import FaceFrame, InputError, Motion, ShapeError, Signal, SignalSpec
+from .types import FaceFrame, InputError, Motion, ShapeError
 from .warp import feather_mask, identity_points
 
 MOST_FRAMES = 100_000
@@ -33,25 +31,39 @@ def size_of(*tensors: Tensor | None) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """ATW_FRAME: where one face is, and what it shows (empty where nobody looked)."""
+    """ATW_FRAME: where a face is, and what it shows (empty where nobody looked); more: further faces."""
 
     frame: FaceFrame
     units: Mapping[str, float]
+    more: tuple[Found, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+
+    @property
+    def faces(self) -> tuple[Found, ...]:
+        """All of them, in order."""
+        return (self, *self.more)
 
 
 @dataclass(frozen=True, eq=False)
 class Decomposed:
-    """ATW_RESIDUALS: a photo split in two, its alpha [1,1,H,W] or None, and what the face shows."""
+    """ATW_RESIDUALS: a photo split in two, its alpha [1,1,H,W] or None, and what the face shows; more: the
+    same photo, split for further faces.
+    """
 
     residuals: Residuals
     alpha: Tensor | None
     units: Mapping[str, float]
+    more: tuple[Decomposed, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+
+    @property
+    def faces(self) -> tuple[Decomposed, ...]:
+        """All of them, in order."""
+        return (self, *self.more)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,73 +85,33 @@ class Decomposed:
 
     def get_ram_usage(self) -> int:
         """Bytes, for the host's cache."""
-        return size_of(self.residuals.photo, self.residuals.low, self.alpha)
+        return size_of(self.residuals.photo, self.alpha, *(f.residuals.low for f in self.faces))
 
 
-@dataclass(frozen=True)
-class Named:
-    """ATW_SIGNAL, one step: a named expression. target: what the face already shows is not added again."""
-
-    expression: str
-    strength: float
-    target: bool = True
-
-    def __len__(self) -> int:
-        return 1
-
-
-Driving: TypeAlias = Named | Signal  # ATW_SIGNAL
-
-
-def as_signal(driving: Driving) -> Signal:
-    """A signal as it is; a named expression as the change that it adds, whatever the face shows."""
-    if isinstance(driving, Signal):
-        return driving
-    if driving.expression not in EXPRESSIONS:
-        raise InputError(f"{driving.expression!r} is no combination of units, and cannot be mixed with some")
-    return pose({n: driving.strength * v for n, v in EXPRESSIONS[driving.expression].items()})
-
-
-def vectors(driving: Driving, spec: SignalSpec, shown: Mapping[str, float]) -> tuple[Tensor, tuple[str, ...]]:
-    """[T,N] signal for a model, on a face that shows ``shown``; and units that move, which it does not know.
-
-    Units as shown become changes for a relative model, and changes become units for an absolute one; what
-    the signal does not name stays as it is. ``InputError`` if the model knows none of the units that move,
-    or not the expression.
-    """
-    if isinstance(driving, Named):
-        expression(driving.expression, spec)  # or says what the model knows
-        known, name = with_presets(spec), driving.expression
-        name = name if name in known.presets else expression_name(name)
-        if driving.target:
-            return known.toward(name, driving.strength, shown), ()
-        return known.preset(name, driving.strength), ()
-    values, dropped = driving.onto(spec)
-    if dropped and not bool(values.any()):
-        raise InputError(
-            f"the signal moves {', '.join(dropped)}, this model knows {', '.join(spec.names)} alone; "
-            "choose another model or signal"
-        )
-    now = torch.tensor([v if (v := float(shown.get(n, 0.0))) >= 0.1 else 0.0 for n in spec.names])
-    named = torch.tensor([n in driving.names for n in spec.names])
-    if spec.kind == "relative" and driving.absolute:
-        values = torch.where(named, values - now, values)
-    elif spec.kind == "absolute" and not driving.absolute:
-        values = values + now
-    elif spec.kind == "absolute":
-        values = torch.where(named, values, now)
-    return values.clamp(torch.tensor(spec.low), torch.tensor(spec.high)), dropped
+def split(photo: Tensor, alpha: Tensor | None, found: Found | None, size: int) -> Decomposed:
+    """``decompose`` for every face in ``found``; of the whole image where that is None."""
+    if found is None:
+        return Decomposed(decompose(photo, None, size), alpha, {})
+    first, *others = (Decomposed(decompose(photo, f.frame, size), None, f.units) for f in found.faces)
+    return Decomposed(first.residuals, alpha, first.units, tuple(others))
 
 
 @dataclass(frozen=True, eq=False)
 class Moved:
     """ATW_MOTION: one field a frame, or a single one that ``weights`` scale into a clip, frame by frame, so
-    that a long clip takes no memory. masked: fields fade out at the frame's edge already.
+    that a long clip takes no memory. masked: fields fade out at the frame's edge already. more: those of
+    further faces, as many frames each.
     """
 
     motion: Motion
     masked: bool
     weights: tuple[float, ...] | None = None
+    more: tuple[Moved, ...] = ()
+
+    @property
+    def faces(self) -> tuple[Moved, ...]:
+        """All of them, in order."""
+        return (self, *self.more)
 
     def __len__(self) -> int:
         return len(self.motion) if self.weights is None else len(self.weights)
@@ -156,11 +128,12 @@ class Moved:
             raise ShapeError(
                 f"motion has {len(self)} frames; only a single one can be interpolated into a clip"
             )
-        return Moved(self.part(0, 1), self.masked, tuple(weights))
+        more = tuple(m.scaled(weights) for m in self.more)
+        return Moved(self.part(0, 1), self.masked, tuple(weights), more)
 
     def get_ram_usage(self) -> int:
         """Bytes, for the host's cache."""
-        return size_of(self.motion.field)
+        return size_of(*(m.motion.field for m in self.faces))
 
 
 def masked(motion: Motion, moved: Moved, residuals: Residuals) -> Motion:
@@ -231,14 +204,17 @@ def _as_bytes(image: Tensor, name: str) -> Tensor:
     return out if exact else image
 
 
-def to_low(image: object, size: int) -> Tensor:
-    """IMAGE [1,S,S,C] at the model's size -> [1,3,S,S]; values stay as they are."""
+def to_low(image: object, size: int, faces: int = 1) -> Tensor:
+    """IMAGE [faces,S,S,C] at the model's size -> [faces,3,S,S]; values stay as they are."""
     given = check_image(image, "low")
-    if len(given) != 1 or tuple(given.shape[1:3]) != (size, size):
+    if len(given) != faces or tuple(given.shape[1:3]) != (size, size):
         found = f"{len(given)} of {given.shape[2]}x{given.shape[1]}"
+        wanted = (
+            f"one image of {size}x{size}" if faces == 1 else f"{faces} images of {size}x{size}, one a face"
+        )
         raise ShapeError(
-            f"low is {found}, this model takes one image of {size}x{size}; decompose to {size} (the size in "
-            "ATW Decompose) and connect its output low"
+            f"low is {found}, this model takes {wanted}; decompose to {size} (the size in ATW Decompose), "
+            "connect its output low, and the same frame to both"
         )
     colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
     return colour.float().movedim(-1, 1).contiguous()
@@ -308,6 +284,14 @@ def landmarks_of(given: object, index: int, size: tuple[int, int]) -> np.ndarray
             "raise num_faces where they are detected"
         )
     return points[index]
+
+
+def count_faces(given: object) -> int:
+    """How many faces the host's FACE_LANDMARKS hold of the first image; 0 where they are not the host's."""
+    try:
+        return min(len(given["frames"][0]), MOST_FACES)  # type: ignore[index]
+    except (KeyError, IndexError, TypeError):
+        return 0
 
 
 def _points(face: Any) -> np.ndarray:  # noqa: ANN401 (a stranger's)

@@ -112,11 +112,20 @@ def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tens
     return t * t * (3 - 2 * t)
 
 
-def feather_picture(frame: FaceFrame) -> Tensor:
-    """The frame's soft mask in the photo's pixels, [H,W] float; a band of rows at a time."""
-    out = torch.zeros(frame.height, frame.width)
+def feather_picture(*frames: FaceFrame) -> Tensor:
+    """The soft masks of frames of one photo in its pixels, [H,W] float, the larger one where they overlap; a
+    band of rows at a time.
+    """
+    out = torch.zeros(frames[0].height, frames[0].width)
+    for frame in frames:
+        _add_feather(out, frame)
+    return out
+
+
+def _add_feather(out: Tensor, frame: FaceFrame) -> None:
     if frame.feather == 0:
-        return out.fill_(1.0)
+        out.fill_(1.0)
+        return
     (a, b, x), (c, d, y) = frame.inverse()
     left, top, right, bottom = frame.bounds()
     px = torch.arange(left, right, dtype=torch.float32) + 0.5
@@ -124,5 +133,5 @@ def feather_picture(frame: FaceFrame) -> Tensor:
         stop = min(start + 256, bottom)
         py = (torch.arange(start, stop, dtype=torch.float32) + 0.5)[:, None]
         points = torch.stack([a * px + b * py + x, c * px + d * py + y], -1)
-        out[start:stop, left:right] = feather_mask(points, frame.feather)
-    return out
+        part = out[start:stop, left:right]
+        torch.maximum(part, feather_mask(points, frame.feather), out=part)

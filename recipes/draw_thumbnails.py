@@ -115,6 +115,15 @@ def editor(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     return crop(show("At the photo's size")[0], FACE).resize((SIDE, SIDE))
 
 
+def wide(show: Callable[[str], list[Image.Image]]) -> Image.Image:
+    """Both faces, side by side."""
+    whole = show("At the photo's size")[0]
+    w, h = whole.size
+    left, right = whole.crop((0, 0, w // 2, h)), whole.crop((w // 2, 0, w, h))
+    mirrored = (1 - FACE[2], FACE[1], 1 - FACE[0], FACE[3])
+    return tiles([crop(left, FACE), crop(right, mirrored)], 2)
+
+
 VIEWS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -125,6 +134,7 @@ VIEWS = {
     "7-expression-editor": editor,
     "8-keyframes-and-blinks": stream,
     "9-driven-by-a-table": stream,
+    "10-two-faces": wide,
 }
 
 

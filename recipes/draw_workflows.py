@@ -480,6 +480,42 @@ def driven(info: dict[str, Any]) -> Graph:
     return g
 
 
+def two_faces(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    image = photo(g, 1024, BOTH, "Your photo may show as many faces as you like.")
+    g.column(260, skip=60)
+    first = g.next
+    other = g.add("ImageFlip", "The other one", image=image, flip_method="y-axis: horizontally")["IMAGE"]
+    both = g.add("ImageStitch", "Two in one photo", image1=image, image2=other)["IMAGE"]
+    frame = g.add("ATWFaceFrame", "All faces, numbered", image=both, where="all faces")["frame"]
+    g.group("A photo of two", first, BLUE)
+    g.column(280)
+    first = g.next
+    model = g.add("ATWLoadModel", checkpoint=UNITS_MODEL)["model"]
+    smile = g.add("ATWExpression", "Face 1", expression="happiness")["signal"]
+    awe = g.add("ATWExpression", "Face 2", expression="surprise", strength=0.8)["signal"]
+    signal = g.add("ATWSignalPerFace", signal_1=smile, signal_2=awe)["signal"]
+    g.group("Who does what", first, BLUE)
+    g.column(280)
+    first = g.next
+    parts = g.add("ATWDecompose", image=both, frame=frame)
+    made = g.add("ATWGenerator", model=model, low=parts["low"], signal=signal, frame=frame)
+    g.group("Motion", first, GREEN)
+    g.column(560)
+    first = g.next
+    wires = {"residuals": parts["residuals"], "motion": made["motion"], "refined": made["refined"]}
+    final = g.add("ATWResWarp", **wires)["images"]
+    g.add("SaveImage", "At the photo's size", images=final, filename_prefix="ATW/two-faces")
+    about(
+        g,
+        "Several faces in one photo, each with an expression of its own. Without **ATW Signal Per Face** one "
+        "signal serves all.\n\nThe numbers in **ATW Face Frame**'s picture say who is who.",
+        140,
+    )
+    g.group("Result", first, OCHRE)
+    return g
+
+
 GRAPHS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -490,6 +526,7 @@ GRAPHS = {
     "7-expression-editor": editor,
     "8-keyframes-and-blinks": keyframed,
     "9-driven-by-a-table": driven,
+    "10-two-faces": two_faces,
 }
 
 

@@ -33,7 +33,7 @@ FLOORS: dict[int, set[str]] = {
         "video",
     },
     3: {"checkpoints", "data", "keyframes", "reswarp", "signal_csv", "signal_sources"},
-    4: {"faces", "several", "signal_files", "sockets", "training"},
+    4: {"driving", "faces", "several", "signal_files", "sockets", "training"},
     5: {"animate", "prepare", "signal_video", "terminal"},
     6: {"cli_faces", "cli_signals", "rendering"},
     7: {"cli", "host"},
@@ -41,6 +41,7 @@ FLOORS: dict[int, set[str]] = {
     9: {"nodes_parts"},
     10: {"nodes_motion", "nodes_signals", "nodes_units"},
     11: {"nodes_clip", "nodes_sources"},
+    12: {"nodes_several"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from atw_nodes.driving import Named, PerFace, as_signal, joined, paired, rate_of, vectors
 from atw_nodes.reswarp import decompose
 from atw_nodes.sockets import (
     Decomposed,
     Found,
-    Named,
     landmarks_of,
     to_low,
     to_painted,
     to_photo,
     to_sound,
-    vectors,
 )
 from atw_nodes.types import FaceFrame, InputError, ShapeError, Signal, SignalSpec
 
@@ -146,3 +145,23 @@ def test_landmarks_of_the_largest_face_first() -> None:
         landmarks_of(given, 2, (50, 60))
     with pytest.raises(ShapeError, match="of an image of 60x50, the photo is 50x60"):
         landmarks_of(given, 0, (60, 50))
+
+
+def test_signals_are_paired_with_faces_by_order() -> None:
+    smile, steps = Named("smiling", 1.0), Signal(torch.zeros(3, 1), ("AU12",), 25.0)
+    assert paired(smile, 3) == [smile] * 3
+    both = joined([smile, None, steps])
+    assert paired(both, 4) == [smile, None, steps, None] and len(both) == 3
+    assert joined([both, smile]).signals == (smile, None, steps, smile), "more than one node has sockets for"
+    assert rate_of(both) == rate_of(steps) == 25.0 and rate_of(smile) is None
+    assert len(PerFace((None,))) == 1
+    with pytest.raises(InputError, match="signals for 3 faces were given, but the frame holds 2"):
+        paired(both, 2)
+    with pytest.raises(InputError, match="of several faces .ATW Signal Per Face., this node takes one"):
+        as_signal(both)
+
+
+def test_small_images_of_several_faces() -> None:
+    assert to_low(torch.rand(2, 32, 32, 3), 32, 2).shape == (2, 3, 32, 32)
+    with pytest.raises(ShapeError, match="low is 1 of 32x32, this model takes 2 images of 32x32, one a face"):
+        to_low(torch.rand(1, 32, 32, 3), 32, 2)

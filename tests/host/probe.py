@@ -139,7 +139,7 @@ class Landmarks(Probe):
 
 
 class Full(Probe):
-    """Lets the card run full in the first ``fails`` tries of our ResWarp; passes its input on."""
+    """Lets the card run full in the first ``fails`` tries of our rendering; passes its input on."""
 
     RETURN_TYPES = ("ATW_RESIDUALS",)
 
@@ -149,7 +149,7 @@ class Full(Probe):
 
     def run(self, residuals, fails):
         rendering = ours("rendering")
-        true = getattr(rendering.reswarp, "true", rendering.reswarp)
+        true = getattr(rendering.frames_of, "true", rendering.frames_of)
         left = [fails]
 
         def full(*args):
@@ -160,7 +160,7 @@ class Full(Probe):
                 yield frame
 
         full.true = true
-        rendering.reswarp = full
+        rendering.frames_of = full
         return (residuals,)
 
 
