@@ -50,6 +50,7 @@ _COMPOUND: dict[str, tuple[tuple[str, str], tuple[int, ...]]] = {
     "appalled": (("anger", "disgust"), (4, 9, 10)),
     "hatred": (("anger", "disgust"), (4, 7, 10)),
 }
+WHOLE = "atw-au-128"  # the bundled checkpoint with all units, for those whose own lacks some
 _ELSE = 0.4  # strength of a unit that neither of the two has
 
 
@@ -106,6 +107,7 @@ def expression(name: str, spec: SignalSpec) -> dict[str, float]:
         missing = ", ".join(u for u in EXPRESSIONS[key] if u not in spec.names)
         raise InputError(
             f"expression {key!r} needs {missing}, which this checkpoint has no units for; "
-            f"{able} and has {', '.join(spec.names)}"
+            f"{able} and has {', '.join(spec.names)}. {WHOLE} has them: choose it as the checkpoint "
+            "(in ComfyUI: ATW Load Model, connected to model)"
         )
     raise InputError(f"expression {name!r} is unknown to this checkpoint; {able}")

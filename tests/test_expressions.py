@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from atw_nodes.checkpoints import load_checkpoint
 from atw_nodes.expressions import (
     ALIASES,
     BASIC,
     COMPOUND,
     EXPRESSIONS,
+    WHOLE,
     expression,
     expression_name,
     presets,
@@ -88,7 +90,9 @@ def test_spelling(text: str) -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(InputError, match="'contempt' needs AU14, .* it knows neutral, .* and has AU10, AU12"):
+    with pytest.raises(InputError, match="'contempt' needs AU14, .* knows neutral, .* has AU10, AU12") as e:
         expression("contempt", SMILE)
+    assert f"{WHOLE} has them: choose it as the checkpoint" in str(e.value)
+    assert set(load_checkpoint(WHOLE).signal.names) == set(UNITS), "bundled, with all units"
     with pytest.raises(InputError, match="'envy' is unknown to this checkpoint; it knows neutral, happiness"):
         expression("envy", ALL)
