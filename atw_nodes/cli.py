@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_faces, cli_signals
+from . import __version__, cli_faces, cli_signals, cli_video
 from .terminal import Parser, bounded, check_output, pick_device, progress
 from .types import AtwError, InputError, OutputError
 
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     a = commands.add_parser("animate", help="animate a photo into a clip or a still")
-    a.add_argument("photo", type=Path, metavar="PHOTO")
+    a.add_argument("photo", type=Path, metavar="PHOTO|VIDEO")
     a.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                    help=".mp4 .mov .mkv .webm .gif .webp .png .jpg .tif, or a new folder")  # fmt: skip
     cli_signals.add_options(a)
@@ -72,6 +72,8 @@ def _animate(args: argparse.Namespace) -> int:
     from .images import read_photo
     from .reswarp import ReswarpConfig, ReswarpMode
 
+    if cli_video.is_video(args.photo):
+        return cli_video.animate(args, _is_still(args), _wanted(args))
     photo = read_photo(args.photo)
     device = pick_device(args.device)
     checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
@@ -105,16 +107,21 @@ def _is_still(args: argparse.Namespace) -> bool:
     return args.output.suffix.lower() in STILL_SUFFIXES and not animated_webp and not args.output.is_dir()
 
 
+def _wanted(args: argparse.Namespace) -> list[int] | None:
+    """Ranks of the faces that the options ask for, None being all of them."""
+    if args.face_index is not None and args.face != "auto":
+        raise InputError(f"--face-index is for --face auto, not {args.face}; leave one of them out")
+    return None if args.face == "all" else args.face_index or [0]
+
+
 def _seen(args: argparse.Namespace, photo: Photo) -> list[tuple[FaceFrame, Mapping[str, float] | None]]:
     """(where a face is, the units it shows or None where they are not asked for), a face each."""
     from .frames import frame_from_text
 
-    if args.face_index is not None and args.face != "auto":
-        raise InputError(f"--face-index is for --face auto, not {args.face}; leave one of them out")
+    ranks = _wanted(args)
     if args.face in ("auto", "all"):
         from .faces import chosen
 
-        ranks = None if args.face == "all" else args.face_index or [0]
         faces = chosen(photo.pixels, ranks, args.landmarks)
         return [(face.frame, face.units if args.estimate else None) for face in faces]
     frame = frame_from_text(args.face, photo.height, photo.width)

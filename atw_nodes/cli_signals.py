@@ -103,6 +103,39 @@ def clip_of(
     return Clip(values, None, fps, sound)
 
 
+def over_video(
+    args: argparse.Namespace,
+    spec: SignalSpec,
+    shown: Sequence[Mapping[str, float] | None],
+    frames: int,
+    fps: float,
+) -> tuple[list[Tensor], list[float] | None]:
+    """(a signal a face, weights) of what the options ask of a video: one step that holds, or a step a frame.
+
+    An expression stays as long as the video lasts, unless ``--curve`` says how it comes and goes.
+    """
+    from .expressions import with_presets
+    from .keyframes import sequence
+    from .signal_curves import gain, resample
+    from .signal_files import load_keyframes
+    from .signals import curve
+
+    spec = with_presets(spec)
+    if args.keyframes is None and args.drive is None:
+        clip = _posed(args, spec, shown, still=True)
+        return clip.signals, curve(args.curve, frames) if args.curve else None
+    if args.keyframes:
+        keys = load_keyframes(args.keyframes, spec.names, spec.presets)
+        signal = sequence(keys, fps, frames / fps, spec.names)
+    else:
+        signal, rate, _ = _driven(args, spec, still=True)
+        if len(signal) > 1 and abs(float(rate) - fps) > 1e-3:
+            signal = resample(signal, fps=fps)
+    if args.curve:
+        raise InputError("--curve shapes an expression or units, not --drive; leave it out")
+    return _vectors(gain(signal, args.strength), spec, shown), None
+
+
 def _posed(
     args: argparse.Namespace, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None], still: bool
 ) -> Clip:

@@ -22,7 +22,7 @@ def follow_face(frames: Iterable[Tensor], fps: float, face: int = 0) -> tuple[Si
     where there are more than ``MAX_STEPS`` frames.
     """
     network, seen = load_face_network().fused(), [0]
-    tracks = sorted(track(_counted(frames, seen), fps, network), key=_hidden)
+    tracks = sorted(track(counted(frames, seen), fps, network), key=_hidden)
     if face >= len(tracks):
         found = f"{len(tracks)} face{'s' * (len(tracks) != 1)}" if tracks else "no face"
         raise InputError(
@@ -38,8 +38,8 @@ def _hidden(one: Track) -> float:
     return -float((one.confidence > 0).sum())
 
 
-def _counted(frames: Iterable[Tensor], count: list[int]) -> Iterator[Tensor]:
-    """``frames``, counted in ``count[0]``."""
+def counted(frames: Iterable[Tensor], count: list[int]) -> Iterator[Tensor]:
+    """``frames``, counted in ``count[0]``; ``InputError`` beyond ``MAX_STEPS``."""
     for frame in frames:
         count[0] += 1
         if count[0] > MAX_STEPS:

@@ -35,13 +35,14 @@ FLOORS: dict[int, set[str]] = {
     3: {"checkpoints", "data", "keyframes", "reswarp", "signal_csv", "signal_sources"},
     4: {"driving", "faces", "several", "signal_files", "sockets", "training"},
     5: {"animate", "prepare", "signal_video", "terminal"},
-    6: {"cli_faces", "cli_signals", "rendering"},
-    7: {"cli", "host"},
-    8: {"__main__", "nodes_guard"},
-    9: {"nodes_parts"},
-    10: {"nodes_motion", "nodes_signals", "nodes_units"},
-    11: {"nodes_clip", "nodes_sources"},
-    12: {"nodes_several"},
+    6: {"cli_faces", "cli_signals", "rendering", "video_source"},
+    7: {"cli_video"},
+    8: {"cli", "host"},
+    9: {"__main__", "nodes_guard"},
+    10: {"nodes_parts"},
+    11: {"nodes_motion", "nodes_signals", "nodes_units"},
+    12: {"nodes_clip", "nodes_sources"},
+    13: {"nodes_several"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (
