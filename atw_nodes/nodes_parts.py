@@ -165,7 +165,6 @@ class FaceFrameNode(io.ComfyNode):
                 io.Mask.Output(display_name="mask", tooltip="1 where the face may move, soft at the edge."),
                 io.Image.Output(display_name="preview"),
             ],
-            is_output_node=True,  # it shows the frame itself
         )
 
     @classmethod

@@ -19,7 +19,7 @@ from PIL import Image
 from recipes.twins import twin
 
 from .prompts import clip, images, node, parts, reswarp, saved, temporary, video
-from .server import PACK, ROOT, Server
+from .server import PACK, ROOT, RefusedError, Server
 
 TWINS = sorted(p for p in (ROOT / "tests" / "api").glob("*.json") if p.name != "object_info.json")
 LENGTHS = {"8-keyframes-and-blinks": 69, "9-driven-by-a-table": 100}  # frames of a clip, else 24
@@ -105,14 +105,18 @@ def test_strength_zero_is_the_photo_bit_for_bit(server: Server) -> None:
 
 
 def test_a_graph_may_end_in_what_shows_itself(server: Server) -> None:
-    """Face Frame, Motion Preview and Signal Plot, with nothing behind them."""
+    """Motion Preview and Signal Plot, with nothing behind them. Face Frame is no such end: every graph holds one,
+    and ComfyUI would run it, and say all is well, where the rest of the graph is refused.
+    """
     prompt = parts()
     prompt["10"] = node("ATWMotionPreview", motion=["6", 0], size=128)
     prompt["11"] = node("ATWSignalPlot", signal=["5", 0], width=200, height=100)
-    for number, wanted in (("3", {"1", "3"}), ("10", set(prompt) - {"7", "11"}), ("11", {"5", "11"})):
+    for number, wanted in (("10", set(prompt) - {"7", "11"}), ("11", {"5", "11"})):
         entry = server.good({k: v for k, v in prompt.items() if k in wanted})
         (file,) = server.files(entry, number)
         assert np.asarray(Image.open(file).convert("RGB")).std() > 5
+    with pytest.raises(RefusedError, match="no_outputs"):
+        server.start({k: prompt[k] for k in ("1", "3")})
 
 
 def packets(path: Path) -> list[bytes]:
