@@ -56,7 +56,7 @@ def test_template_runs_from_the_page(page: ComfyPage, server: Server, path: Path
     server.post("/free", {"free_memory": True})  # what comes from the cache shows nothing
     page.choose(PACK, path.stem)
     check_graph(page, load(ROOT / "tests" / "api" / path.name))
-    end, told = page.run(240, PICTURES + PLAYERS)
+    end, told = page.run(600, PICTURES + PLAYERS)
     assert end == "execution_success", told
     if os.environ.get("ATW_SHOTS"):
         page.shoot(Path(os.environ["ATW_SHOTS"]) / f"{path.stem}.png")
