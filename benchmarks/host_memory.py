@@ -24,7 +24,8 @@ def peak(server: Server, side: int, frames: int) -> tuple[int, float]:
     """(MB, seconds) of a clip."""
     server.reset_peak()
     begun = time.monotonic()
-    server.good(clip(parts(n1_size=side, n7_frames=frames)))
+    entry = server.finish(server.start(clip(parts(n1_size=side, n7_frames=frames))), 7200)
+    assert entry["status"]["status_str"] == "success", entry["status"]
     return server.rss() >> 20, time.monotonic() - begun
 
 
