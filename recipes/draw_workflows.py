@@ -263,8 +263,8 @@ def paper(info: dict[str, Any]) -> Graph:
     steps = g.add("ATWInterpolateMotion", motion=made["motion"], **span)["motion"]
     wires = {"model": model, "low": low, "signal": signal, "motion": steps, "frame": frame}
     again = g.add("ATWGenerator", "Warp and refine", **wires)
-    g.add("PreviewImage", "Coarse", room=-60, images=again["coarse"])
-    g.add("PreviewImage", "Refined", room=-60, images=again["refined"])
+    g.add("PreviewImage", "Coarse", room=-16, images=again["coarse"])
+    g.add("PreviewImage", "Refined", room=-16, images=again["refined"])
     g.group("3  Warp and refine", first, GREEN)
     g.column(220)
     first = g.next
@@ -516,6 +516,35 @@ def two_faces(info: dict[str, Any]) -> Graph:
     return g
 
 
+def of_a_video(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    image = photo(g, 640, "**ATW Animate Portrait**")
+    g.column(300)
+    first = g.next
+    clip = g.add("ATWAnimatePortrait", "A video to begin with", image=image, frames=16)["video"]
+    g.group("Video", first, BLUE)
+    g.column(300)
+    first = g.next
+    model = g.add("ATWLoadModel", checkpoint=UNITS_MODEL)["model"]
+    text = "0:\n0.2: AU01=0.8, AU02=0.8\n0.4: AU01=0.8, AU02=0.8, AU45=1\n0.6: AU04=0.6"
+    brows = g.add("ATWKeyframes", "Brows and a blink", room=64, text=text)["signal"]
+    wires = {"video": clip, "signal": brows, "model": model}
+    made = g.add("ATWAnimateVideo", **wires)["video"]
+    g.group("Animate every frame", first, GREEN)
+    g.column(520)
+    first = g.next
+    g.add("SaveVideo", video=made, filename_prefix="video/ATW-of-a-video")
+    about(
+        g,
+        "A video in the place of the photo: faces are followed, the signal is added on top, sound is kept. "
+        "Here brows move and eyes blink while the smile of the first clip comes and goes.\n\n"
+        "For a video of your own, add *Load Video* and connect it to **ATW Animate Video**.",
+        150,
+    )
+    g.group("Result", first, OCHRE)
+    return g
+
+
 GRAPHS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -527,6 +556,7 @@ GRAPHS = {
     "8-keyframes-and-blinks": keyframed,
     "9-driven-by-a-table": driven,
     "10-two-faces": two_faces,
+    "11-animate-a-video": of_a_video,
 }
 
 
