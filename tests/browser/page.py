@@ -22,6 +22,8 @@ NODES = """() => app.graph._nodes.map(n => ({
   pictures: (n.imgs || []).filter(i => i.naturalWidth > 0).length,
   videos: (n.videoContainer?.querySelectorAll('video') || []).length }))"""
 
+# drawn without a graphics card, 60 pictures a second take a core that the server needs
+CALM = "() => app.extensionManager.setting.set('LiteGraph.Canvas.MaximumFps', 8)"
 VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
 
 
@@ -48,6 +50,7 @@ class ComfyPage:
         self.page.goto(url)
         self.page.wait_for_function(READY, timeout=120_000)
         self.page.evaluate(WATCH)
+        self.page.evaluate(CALM)
         self.page.wait_for_timeout(1500)  # a first visit opens the templates by itself
         self.fresh()
 
