@@ -206,7 +206,8 @@ def still(info: dict[str, Any]) -> Graph:
     about(
         g,
         "A photo smiles, at its own resolution. Press **Run**.\n\n"
-        "`strength` 0 is the photo bit for bit; `neutral` undoes a smile. "
+        "`strength` 0 is the photo bit for bit; `neutral` undoes a smile. Other expressions: connect "
+        "**ATW Load Model** with `atw-au-128` to `model`.\n\n"
         "The result lands in ComfyUI's output folder, under ATW.",
     )
     g.group("Result", first, OCHRE)

@@ -85,9 +85,9 @@ def test_mask_box_has_the_face_proportions() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("auto", "expected auto, whole or X,Y,SIDE"),
-        ("1,2", "expected auto, whole or X,Y,SIDE"),
-        ("a,b,c", "expected auto, whole or X,Y,SIDE"),
+        ("auto", "expected auto, all, whole or X,Y,SIDE"),
+        ("1,2", "expected auto, all, whole or X,Y,SIDE"),
+        ("a,b,c", "expected auto, all, whole or X,Y,SIDE"),
         ("nan,0,100", "not finite"),
         ("0,0,3", "a face needs at least 8"),
         ("0,0,-50", "a face needs at least 8"),
