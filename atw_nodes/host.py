@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ def write_clip(
     frames: Iterable[Tensor],
     count: int,
     size: tuple[int, int],
-    fps: float,
+    fps: float | Fraction,
     metadata: Mapping[str, str],
     sound: Sound | None,
 ) -> None:

@@ -227,8 +227,8 @@ class SignalFromVideo(io.ComfyNode):
         if isinstance(video, InputImpl.VideoFromComponents):
             signal, audio = _from_components(video.get_components(), face)
         else:
-            with _file_of(video) as path:
-                signal, audio = _from_file(path, _trim(video), face)
+            with file_of(video) as path:
+                signal, audio = _from_file(path, trim_of(video), face)
         return io.NodeOutput(driven_by(signal, driving, gain, smoothing), audio, signal.fps)
 
 
@@ -263,14 +263,14 @@ def _followed(frames: Iterator[Tensor], count: int, fps: Fraction, face: int) ->
     return signal
 
 
-def _trim(video: Any) -> tuple[float, float]:  # noqa: ANN401
+def trim_of(video: Any) -> tuple[float, float]:  # noqa: ANN401
     """(start, length) in seconds that the host has cut the video to, length 0 to the end."""
     window = getattr(video, "get_active_trim_window", None)
     return window() if window else (0.0, 0.0)
 
 
 @contextmanager
-def _file_of(video: Any) -> Iterator[Path]:  # noqa: ANN401
+def file_of(video: Any) -> Iterator[Path]:  # noqa: ANN401
     """The video's file; one that is in memory is written into ComfyUI's temp folder for a while."""
     source = getattr(video, "get_stream_source", lambda: None)()
     if isinstance(source, str):

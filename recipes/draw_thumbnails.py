@@ -135,6 +135,7 @@ VIEWS = {
     "8-keyframes-and-blinks": stream,
     "9-driven-by-a-table": stream,
     "10-two-faces": wide,
+    "11-animate-a-video": stream,
 }
 
 

@@ -113,8 +113,39 @@ def test_what_does_not_fit_together(server: Server) -> None:
 
 
 def test_a_frame_of_two_shows_both_numbers(server: Server) -> None:
-    entry = server.good({k: v for k, v in two().items() if k in "1234"})
-    (file,) = server.files(entry, "4")
+    entry = server.good(images({k: v for k, v in two().items() if k in "1234"}, ["4", 2]))
+    (file,) = server.files(entry, "99")
     page = np.asarray(Image.open(file).convert("RGB")).astype(int)
     green = (np.abs(page - (80, 220, 100)).max(-1) < 60).any(0)
     assert green[: len(green) // 2].any() and green[len(green) // 2 :].any()
+
+
+def test_a_video_is_animated_frame_by_frame(server: Server) -> None:
+    prompt: Prompt = {
+        "1": node("ATWExamplePortrait", size=256),
+        "2": node("RepeatImageBatch", image=["1", 0], amount=3),
+        "3": node("CreateVideo", images=["2", 0], fps=20.0),
+        "4": node("ATWExpression", expression="smiling", strength=1.0, target=False),
+        "5": node("ATWLoadModel", checkpoint="atw-smile-128", hub=""),
+    }
+    wires = {"faces": "largest", "mode": "aligned", "gate": True, "note": True}
+    prompt["6"] = node("ATWAnimateVideo", video=["3", 0], signal=["4", 0], model=["5", 0], **wires)
+    again = wires | {"faces": "all faces"}
+    prompt["7"] = node("ATWAnimateVideo", video=["6", 0], signal=["4", 0], **again)  # of a file
+    for number, source in (("8", "3"), ("9", "7")):
+        prompt[number] = node(
+            "SaveVideo", video=[source, 0], filename_prefix="v", format="auto", codec="auto"
+        )
+    entry = server.good(prompt)
+    (before,), (after,) = (server.files(entry, n) for n in "89")
+    pairs = list(zip(read_frames(before), read_frames(after), strict=True))
+    assert len(pairs) == 3
+    for a, b in pairs:
+        apart = (a.int() - b.int()).abs().amax(0)
+        assert int(apart[150:200, 90:170].max()) > 20, "the mouth moves"
+        assert float(apart[:20].float().mean()) < 3, "the rest is but encoded anew"
+    empty = {"1": node("EmptyImage", width=128, height=128, batch_size=2, color=0)}
+    empty["3"] = node("CreateVideo", images=["1", 0], fps=20.0)
+    empty |= {k: prompt[k] for k in "456"}
+    empty["9"] = prompt["9"] | {"inputs": prompt["9"]["inputs"] | {"video": ["6", 0]}}
+    assert "nobody is seen in the video" in server.error(empty)
