@@ -34,7 +34,7 @@ _LONGEST = 2048  # pixels: a larger photo is searched at this size
 _TILE, _OVERLAP = 512, 64  # of a level of the finder's pyramid; the overlap is more than a cell sees
 _PAD = 16  # grey around a level, so that a face may touch the edge
 _CANDIDATE = 0.1  # score from which the reader takes a look
-_WEAK = 0.3  # of the best candidate's score; below, nobody takes a look (faces have 0.5 at least)
+_STRONG, _WEAK = 0.5, 0.15  # of the best candidate's score: looked at first; not looked at below
 _BATCH = 16  # crops that the reader sees at once
 
 
@@ -77,10 +77,13 @@ def find(
     network = network or _bundled(str(image.device))
     height, width = image.shape[-2:]
     levels = _levels(image, smallest)
-    candidates = _distinct([c for level in levels for c in _candidates(network, level, width)], 0.5)
-    candidates = [c for c in candidates if c[0] >= _WEAK * candidates[0][0]]
-    eyes = np.array([c[1:] for c in candidates[: 2 * limit]]).reshape(-1, 2, 2)
-    faces = _read(network, [image, *levels], eyes, threshold)
+    found = _distinct([c for level in levels for c in _candidates(network, level, width)], 0.5)[: 2 * limit]
+    best = found[0][0] if found else 0.0
+    strong = np.array([c[1:] for c in found if c[0] >= _STRONG * best]).reshape(-1, 2, 2)
+    weak = np.array([c[1:] for c in found if _STRONG * best > c[0] >= _WEAK * best]).reshape(-1, 2, 2)
+    faces = _read(network, [image, *levels], strong, threshold)
+    weak = np.array([e for e in weak if not any(_part_of(e, f) for f in faces)]).reshape(-1, 2, 2)
+    faces += _read(network, [image, *levels], weak, threshold)
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.confidence):
         if not any(_apart(face.eyes, other.eyes) < 0.6 or _inside(face, other) for other in kept):
@@ -238,9 +241,19 @@ def _apart(a: Sequence[Sequence[float]], b: Sequence[Sequence[float]]) -> float:
 
 def _inside(face: Face, other: Face) -> bool:
     """Whether ``face`` is a part of a larger face taken for one: an eye, a mouth."""
-    x, y = np.mean(face.eyes, 0)
-    left, top, right, bottom = other.box
-    return left < x < right and top < y < bottom and face.frame.sides[0] < 0.6 * other.frame.sides[0]
+    return _within(face.eyes, other) and face.frame.sides[0] < 0.6 * other.frame.sides[0]
+
+
+def _within(eyes: Sequence[Sequence[float]], face: Face) -> bool:
+    x, y = np.mean(eyes, 0)
+    left, top, right, bottom = face.box
+    return left < x < right and top < y < bottom
+
+
+def _part_of(eyes: np.ndarray, face: Face) -> bool:
+    """Whether a candidate's ``eyes`` [2,2] are the face's own, or some part of it."""
+    apart, own = (float(np.linalg.norm(np.subtract(e[1], e[0]))) for e in (eyes, face.eyes))
+    return _apart(eyes.tolist(), face.eyes) < 0.6 or (_within(eyes.tolist(), face) and apart < 0.6 * own)
 
 
 def _agree(a: FaceFrame, b: FaceFrame, share: float) -> bool:
@@ -263,6 +276,8 @@ def _read(network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, thre
     frames of the first reading. Readings that disagree are of no face: what is none is read anew each time.
     """
     first = [f for e in eyes if (f := _frame(e, *levels[0].shape[-2:]))]
+    if not first:
+        return []
     once = _look(network, levels, first)
     good = [
         face

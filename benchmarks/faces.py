@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "recipes")]
 
 import puppet  # noqa: E402
+from dense import _base_units, learn  # noqa: E402
 from face import HELD_OUT  # noqa: E402
 from face_scenes import Actors  # noqa: E402
 
@@ -345,8 +346,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.gather:
         gather(args.gather, args.outside, args.photo)
+    others = read_faces(args.data, 32, exclude=HELD_OUT)  # whose smiles the units are measured in
+    learnt = learn(others.landmarks.numpy(), others.pairs(), _base_units(others))
     with tempfile.TemporaryDirectory() as folder:
-        actors = Actors(read_faces(args.data, 171, only=HELD_OUT), Path(folder) / "fields.safetensors")
+        held_out = read_faces(args.data, 171, only=HELD_OUT)
+        actors = Actors(held_out, Path(folder) / "fields.safetensors", learnt)
     empty = empty_photos()
     head = [
         "| images | number | faces | found | false finds | eye centres | landmarks |",

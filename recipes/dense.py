@@ -253,8 +253,9 @@ def _base_units(faces: Faces) -> np.ndarray:
     return np.clip(base, 0, 1.5)
 
 
-def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
+def unit_fields(faces: Faces, path: Path, learnt: dict[str, Array] | None = None) -> dict[str, torch.Tensor]:
     """What every unit does to every face, from ``path`` or made and kept there, in fractions of the crop.
+    ``learnt``: templates of other people's; else they are learnt from ``faces``.
 
     fields [N,17,2,GRID,GRID], moves [N,17,478,2]: forward displacements at intensity 1. units [N,17]: the
     change to the same person's other photo, if there is one. rest [N,2,GRID,GRID]: what they leave of it.
@@ -265,7 +266,7 @@ def unit_fields(faces: Faces, path: Path) -> dict[str, torch.Tensor]:
         return read_tensors(path)[0]
     grid = identity_points(GRID, GRID)[0].reshape(-1, 2).double().numpy()
     marks, pairs = faces.landmarks.numpy(), faces.pairs()
-    learnt = learn(marks, pairs, _base_units(faces))
+    learnt = learnt or learn(marks, pairs, _base_units(faces))
     fields = torch.zeros(len(marks), len(UNITS), 2, GRID, GRID, dtype=torch.half)
     moves = torch.zeros(len(marks), len(UNITS), 478, 2)
     partner = dict(pairs) | {b: a for a, b in pairs}

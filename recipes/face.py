@@ -2,6 +2,7 @@
 
     python recipes/face.py DATA RUN --part finder [--steps N]     train one part (goes on where it stopped)
     python recipes/face.py DATA RUN --part reader [--steps N]
+    python recipes/face.py DATA RUN --part units [--steps N]      presence and units of the trained reader
     python recipes/face.py DATA RUN --export FILE                 write both, averaged, as one file
 
 DATA: folder with manifest.csv (see README). What it learns from is made by ``face_scenes.py``.
@@ -33,7 +34,9 @@ HELD_OUT = tuple(
 )
 BATCH = {"finder": 24, "reader": 16}
 RATE = {"finder": 2e-3, "reader": 2e-3}
-STEPS = {"finder": 2400, "reader": 2000}
+STEPS = {"finder": 2400, "reader": 5500, "units": 2000}
+SETTLED = 400  # steps after which landmarks are good enough to read units off them
+EXAMPLES = 420  # batches that the last part is solved on
 AVERAGE = 0.998
 BF16 = half_pays()
 CONFIG = FaceNetworkConfig(puppet.UNITS, SIZE, view=VIEW, middle=MIDDLE, flat=16, maps=48)
@@ -59,7 +62,9 @@ def finder_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
     return {"score": ((found + wrong) * counts).sum() / number, "eyes": 8 * position}
 
 
-def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tensor]:
+def reader_loss(
+    network: FaceNetwork, scenes: Scenes, n: int, read_weight: float = 400.0
+) -> dict[str, Tensor]:
     """Of the landmarks, in percent of the eye distance, half the wing loss (Feng et al. 2018, Eq. 5) for
     precision and a squared error (Huber's) for what moves; cross-entropy of presence; squared error of the
     units. L1 or the wing alone read no expression: most units are absent, and their median is 0.
@@ -82,7 +87,7 @@ def reader_loss(network: FaceNetwork, scenes: Scenes, n: int) -> dict[str, Tenso
     return {
         "landmarks": ((0.5 * wing + square) * weight * there).mean(),
         "presence": 2 * sure,
-        "units": 400 * (read * presence[:, None]).mean(),
+        "units": read_weight * (read * presence[:, None]).mean(),
         "percent": (error * there).mean().detach() / there.mean(),
         "au": ((out.units.detach().float() - units).abs() * presence[:, None]).mean() / presence.mean(),
     }
@@ -121,7 +126,6 @@ def train(data: Path, run: Path, part: str, steps: int) -> None:
     if state.exists():
         step = _resume(state, trained, average, optimizer, scenes)
     run.mkdir(parents=True, exist_ok=True)
-    loss = finder_loss if part == "finder" else reader_loss
     begun, log = time.monotonic(), []
     while step < steps:
         rate = (
@@ -129,7 +133,10 @@ def train(data: Path, run: Path, part: str, steps: int) -> None:
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        values = loss(network, scenes, BATCH[part])
+        if part == "finder":
+            values = finder_loss(network, scenes, BATCH[part])
+        else:  # units off landmarks that are anywhere kill the layers they share
+            values = reader_loss(network, scenes, BATCH[part], 400.0 if step >= SETTLED else 0.0)
         total = sum((v for v in values.values() if v.requires_grad), torch.zeros(()))
         optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -147,6 +154,64 @@ def train(data: Path, run: Path, part: str, steps: int) -> None:
             log.clear()
         if step % 250 == 0 or step == steps:
             _save(state, step, trained, average, optimizer, scenes)
+
+
+@torch.no_grad()
+def seen(network: FaceNetwork, scenes: Scenes, batches: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the trained reader sees of random crops: (features before ``flat`` [n,C,h,w] in half precision,
+    ``face_points`` [n,2L], presence [n], units [n,17]).
+    """
+    parts, kept = [], {}
+    hook = network.reader.flat.register_forward_pre_hook(lambda _, x: kept.update(features=x[0].half()))
+    for _ in range(batches):
+        crops, _, units, presence, _ = scenes.reader(BATCH["reader"])
+        out = network.reader(crops.contiguous(memory_format=torch.channels_last))
+        parts.append((kept["features"].contiguous(), face_points(out.landmarks), presence, units))
+    hook.remove()
+    features, points, presence, units = (torch.cat(p) for p in zip(*parts, strict=True))
+    return features, points, presence, units
+
+
+def solve(data: Path, run: Path, steps: int, ridge: float = 0.1) -> None:
+    """Units off the landmarks that the reader really finds, by ridge regression: gradients hardly move 956
+    numbers that say much the same. What is left of the units, and presence, off the other features.
+    """
+    torch.manual_seed(0)
+    tensors, meta = read_tensors(run / "reader.safetensors")
+    network = FaceNetwork(CONFIG)
+    weights = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+    network.reader.load_state_dict(weights)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    people = read_faces(data, 171, exclude=HELD_OUT)
+    scenes = Scenes(people, seed=2, fields=run / "fields.safetensors")
+    features, points, presence, units = seen(network, scenes, EXAMPLES)
+    reader, there = network.reader, presence > 0.5
+    x, y = points[there].double(), units[there].double()
+    mean, shown = x.mean(0), y.mean(0)
+    normal = (x - mean).T @ (x - mean) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(normal, (x - mean).T @ (y - shown))
+    reader.geometry.weight.data.copy_(weight.T)
+    reader.geometry.bias.data.copy_(shown - mean @ weight)
+    fresh = FaceNetwork(CONFIG).reader  # the two layers' first values
+    reader.flat.load_state_dict(fresh.flat.state_dict())
+    reader.face.load_state_dict(fresh.face.state_dict())
+    with torch.no_grad():
+        left = units - reader.geometry(points)
+    head = nn.Sequential(reader.flat, nn.Dropout(0.2), reader.face).train()
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.02)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = 1e-3 * (0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
+        rows = torch.randint(len(features), (128,))
+        out = head(features[rows].float())
+        sure = F.binary_cross_entropy_with_logits(out[:, 0], presence[rows])
+        off = ((out[:, 1:] - left[rows]).square() * presence[rows, None]).mean()
+        optimizer.zero_grad(set_to_none=True)
+        (sure + 20 * off).backward()
+        optimizer.step()
+        if step % 100 == 0:
+            print(f"step {step}, presence {float(sure):.3f}, units {float(off):.4f}", flush=True)
+    state = {f"average.{k}": v.clone().contiguous() for k, v in reader.state_dict().items()}
+    write_tensors(run / "reader.safetensors", tensors | state, {**meta, "units": steps})
 
 
 def _save(
@@ -188,7 +253,7 @@ def export(run: Path, file: Path) -> None:
         tensors, meta = read_tensors(run / f"{part}.safetensors")
         weights = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
         getattr(network, part).load_state_dict(weights)
-        steps[part] = meta["step"]
+        steps |= {part: meta["step"]} | ({"units": meta["units"]} if "units" in meta else {})
     facts = {
         "data": "Face Research Lab London Set (DeBruine & Jones 2017), "
         "Young adult composite faces (DeBruine 2016), "
@@ -209,16 +274,18 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--part", choices=("finder", "reader"))
+    parser.add_argument("--part", choices=("finder", "reader", "units"))
     parser.add_argument("--steps", type=int)
     parser.add_argument("--export", type=Path)
     args = parser.parse_args()
     if args.export:
         export(args.run, args.export)
+    elif args.part == "units":
+        solve(args.data, args.run, args.steps or STEPS["units"])
     elif args.part:
         train(args.data, args.run, args.part, args.steps or STEPS[args.part])
     else:
-        parser.error("give --part finder, --part reader or --export FILE")
+        parser.error("give --part finder, reader or units, or --export FILE")
 
 
 if __name__ == "__main__":

@@ -104,10 +104,10 @@ def backgrounds(faces: Faces, g: torch.Generator, count: int = 420, side: int = 
 class Actors:
     """Every training face with what it needs to take on any expression of the puppet."""
 
-    def __init__(self, faces: Faces, fields: Path) -> None:
+    def __init__(self, faces: Faces, fields: Path, learnt: dict[str, np.ndarray] | None = None) -> None:
         self.faces = faces
         self.marks = faces.landmarks.float()  # fractions of the crop
-        made = unit_fields(faces, fields)
+        made = unit_fields(faces, fields, learnt)
         self.fields, self.moves = made["fields"], made["moves"]  # [N,17,2,G,G], [N,17,478,2]
         smiles = torch.tensor([r["expression"] == "smiling" for r in faces.rows])
         undone = made["units"].neg().clamp(0, 1.5)  # what it takes to undo a smile is what it shows
