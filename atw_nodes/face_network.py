@@ -170,8 +170,8 @@ class Reader(nn.Module):
         else:
             self.shape = nn.Sequential(nn.Linear(n, 256), nn.ReLU(), nn.Linear(256, config.landmarks * 2))
 
-    def forward(self, crops: Tensor) -> Reading:
-        """``crops`` [B,3,S,S] in [0,1]: the ``view`` of head-shot frames. Their contrast does not matter."""
+    def _seen(self, crops: Tensor) -> list[Tensor]:
+        """What every layer of the trunk makes of the crops."""
         check_shape(crops, "B3SS", "face crop")
         centred = crops - crops.mean((1, 2, 3), keepdim=True)
         x = centred / (centred.std((1, 2, 3), keepdim=True) + 0.02)
@@ -179,7 +179,16 @@ class Reader(nn.Module):
         for layer in self.trunk:
             x = layer(x)
             seen.append(x)
-        flat = self.flat(x)
+        return seen
+
+    def presence(self, crops: Tensor) -> Tensor:
+        """[B] logits alone, as ``forward`` gives them: a third of the work."""
+        return self.face(self.flat(self._seen(crops)[-1]))[:, 0]
+
+    def forward(self, crops: Tensor) -> Reading:
+        """``crops`` [B,3,S,S] in [0,1]: the ``view`` of head-shot frames. Their contrast does not matter."""
+        seen = self._seen(crops)
+        flat = self.flat(seen[-1])
         face = self.face(flat)
         if not hasattr(self, "maps"):
             shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5

@@ -83,7 +83,7 @@ def find(
     weak = np.array([c[1:] for c in found if _STRONG * best > c[0] >= _WEAK * best]).reshape(-1, 2, 2)
     faces = _read(network, [image, *levels], strong, threshold)
     weak = np.array([e for e in weak if not any(_part_of(e, f) for f in faces)]).reshape(-1, 2, 2)
-    faces += _read(network, [image, *levels], weak, threshold)
+    faces += _read(network, [image, *levels], _likely(network, [image, *levels], weak), threshold)
     kept: list[Face] = []
     for face in sorted(faces, key=lambda f: -f.confidence):
         if not any(_apart(face.eyes, other.eyes) < 0.6 or _inside(face, other) for other in kept):
@@ -175,7 +175,7 @@ def _levels(image: Tensor, smallest: float) -> list[Tensor]:
     """Float copies of the photo in which eyes are as far apart as the finder wants them, halving in size."""
     height, width = image.shape[-2:]
     longest = max(height, width)
-    scale = (EYES[0] + 1.5) * _ACROSS / max(smallest, 1.0)
+    scale = (EYES[0] + 0.5) * _ACROSS / max(smallest, 1.0)
     scale = min(1.0, max(scale, 160 / longest), _LONGEST / longest)
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
     levels = [_resized(image, size)]
@@ -269,6 +269,19 @@ def _distinct(candidates: list[tuple[float, ...]], closer: float) -> list[tuple[
         if all(_apart((c[1:3], c[3:]), (k[1:3], k[3:])) > closer for k in kept):
             kept.append(c)
     return kept
+
+
+@torch.no_grad()
+def _likely(network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray) -> np.ndarray:
+    """Those of ``eyes`` [n,2,2] where a face may be, at a glance."""
+    framed = [(e, _view(network, f)) for e in eyes if (f := _frame(e, *levels[0].shape[-2:]))]
+    kept = []
+    for start in range(0, len(framed), _BATCH):
+        some = framed[start : start + _BATCH]
+        crops = torch.cat([_crop(levels, f, network.config.size) for _, f in some])
+        sure = torch.sigmoid(network.reader.presence(crops)) > 0.1
+        kept += [e for (e, _), there in zip(some, sure.tolist(), strict=True) if there]
+    return np.array(kept).reshape(-1, 2, 2)
 
 
 def _read(network: FaceNetwork, levels: Sequence[Tensor], eyes: np.ndarray, threshold: float) -> list[Face]:

@@ -217,12 +217,14 @@ class SignalSpec:
         """[1,N] change of a face that shows ``estimate`` to a named expression: strength·(target - shown).
 
         For relative signals; the target of ``neutral`` is no unit at all. Estimates below 0.1 count as none,
-        so that a calm face is left alone; units without an estimate count as not shown.
+        so that a calm face is left alone, and those above 1 as 1, the most that FACS knows; units without an
+        estimate count as not shown.
         """
         if self.kind != "relative":
             return self.preset(name, strength)
         target = self.preset(name)[0] if name != "neutral" else torch.zeros(len(self.names))
-        shown = torch.tensor([v if (v := float(estimate.get(n, 0.0))) >= 0.1 else 0.0 for n in self.names])
+        seen = [min(float(estimate.get(n, 0.0)), 1.0) for n in self.names]
+        shown = torch.tensor([v if v >= 0.1 else 0.0 for v in seen])
         change = strength * (target - shown)
         return change.clamp(torch.tensor(self.low), torch.tensor(self.high))[None]
 

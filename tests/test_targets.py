@@ -61,3 +61,7 @@ def test_an_unknown_expression_is_refused() -> None:
 def test_other_kinds_of_signal_are_presets_as_ever() -> None:
     spec = SignalSpec("absolute", ("AU12",), presets={"smiling": {"AU12": 0.7}})
     assert torch.equal(spec.toward("smiling", 1.0, {"AU12": 0.5}), spec.preset("smiling"))
+
+
+def test_more_than_facs_knows_counts_as_the_most() -> None:
+    assert values("neutral", 1.0, AU12=1.4) == [0, -1.0]
