@@ -22,7 +22,11 @@ from .prompts import clip, images, node, parts, reswarp, saved, temporary, video
 from .server import PACK, ROOT, RefusedError, Server
 
 TWINS = sorted(p for p in (ROOT / "tests" / "api").glob("*.json") if p.name != "object_info.json")
-LENGTHS = {"8-keyframes-and-blinks": 69, "9-driven-by-a-table": 100, "11-animate-a-video": 16}  # frames, else 24
+LENGTHS = {
+    "8-keyframes-and-blinks": 69,
+    "9-driven-by-a-table": 100,
+    "11-animate-a-video": 16,
+}  # frames, else 24
 RELEASED = sorted(
     p for p in (ROOT / "tests" / "workflows_released").rglob("*.json") if p.name != "object_info.json"
 )
