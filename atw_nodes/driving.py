@@ -102,7 +102,7 @@ def vectors(driving: One, spec: SignalSpec, shown: Mapping[str, float]) -> tuple
             f"the signal moves {', '.join(dropped)}, this model knows {', '.join(spec.names)} alone; "
             "choose another model or signal"
         )
-    now = torch.tensor([v if (v := float(shown.get(n, 0.0))) >= 0.1 else 0.0 for n in spec.names])
+    now = spec.shown(shown)
     named = torch.tensor([n in driving.names for n in spec.names])
     if spec.kind == "relative" and driving.absolute:
         values = torch.where(named, values - now, values)

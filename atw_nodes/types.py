@@ -213,19 +213,22 @@ class SignalSpec:
         neutral = torch.tensor([self.neutral])
         return neutral + strength * (self.vector(self.presets[name]) - neutral)
 
+    def shown(self, estimate: Mapping[str, float]) -> Tensor:
+        """[N] what a face counts as showing: estimates below 0.1 as none, so that a calm face is left alone,
+        those above 1 as 1, the most that FACS knows; units without an estimate as not shown.
+        """
+        seen = [min(float(estimate.get(n, 0.0)), 1.0) for n in self.names]
+        return torch.tensor([v if v >= 0.1 else 0.0 for v in seen])
+
     def toward(self, name: str, strength: float, estimate: Mapping[str, float]) -> Tensor:
         """[1,N] change of a face that shows ``estimate`` to a named expression: strength·(target - shown).
 
-        For relative signals; the target of ``neutral`` is no unit at all. Estimates below 0.1 count as none,
-        so that a calm face is left alone, and those above 1 as 1, the most that FACS knows; units without an
-        estimate count as not shown.
+        For relative signals; the target of ``neutral`` is no unit at all. Estimates count as ``shown`` says.
         """
         if self.kind != "relative":
             return self.preset(name, strength)
         target = self.preset(name)[0] if name != "neutral" else torch.zeros(len(self.names))
-        seen = [min(float(estimate.get(n, 0.0)), 1.0) for n in self.names]
-        shown = torch.tensor([v if v >= 0.1 else 0.0 for v in seen])
-        change = strength * (target - shown)
+        change = strength * (target - self.shown(estimate))
         return change.clamp(torch.tensor(self.low), torch.tensor(self.high))[None]
 
     def to_json(self) -> dict[str, Any]:

@@ -93,6 +93,15 @@ def reader_loss(
     }
 
 
+def _regress(layer: nn.Linear, x: Tensor, y: Tensor, ridge: float) -> None:
+    """Set ``layer`` to the ridge regression of ``y`` [n,u] on ``x`` [n,d], float64."""
+    mean, shown = x.mean(0), y.mean(0)
+    normal = (x - mean).T @ (x - mean) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(normal, (x - mean).T @ (y - shown))
+    layer.weight.data.copy_(weight.T)
+    layer.bias.data.copy_(shown - mean @ weight)
+
+
 def begin(network: FaceNetwork, scenes: Scenes, examples: int = 3000) -> None:
     """Start with units read off the landmarks by ridge regression, as if those were known exactly."""
     actors, g = scenes.actors, scenes.random
@@ -100,11 +109,7 @@ def begin(network: FaceNetwork, scenes: Scenes, examples: int = 3000) -> None:
     amount = actors.intensities(examples, g)
     marks = actors.marks[rows] + torch.einsum("nu,nulc->nlc", amount, actors.moves[rows])
     x, y = face_points(marks).double(), (actors.base[rows] + amount).clamp(0, 1.5).double()
-    mean = x.mean(0)
-    normal = (x - mean).T @ (x - mean) + 3.0 * torch.eye(x.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(normal, (x - mean).T @ (y - y.mean(0)))
-    network.reader.geometry.weight.data.copy_(weight.T)
-    network.reader.geometry.bias.data.copy_(y.mean(0) - mean @ weight)
+    _regress(network.reader.geometry, x, y, 3.0)
     network.reader.face[-1].weight.data[1:] = 0  # type: ignore[index]
     nn.init.zeros_(network.reader.face[-1].bias)  # type: ignore[arg-type]
 
@@ -187,11 +192,7 @@ def solve(data: Path, run: Path, steps: int, ridge: float = 0.1) -> None:
     features, points, presence, units = seen(network, scenes, EXAMPLES)
     reader, there = network.reader, presence > 0.5
     x, y = points[there].double(), units[there].double()
-    mean, shown = x.mean(0), y.mean(0)
-    normal = (x - mean).T @ (x - mean) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
-    weight = torch.linalg.solve(normal, (x - mean).T @ (y - shown))
-    reader.geometry.weight.data.copy_(weight.T)
-    reader.geometry.bias.data.copy_(shown - mean @ weight)
+    _regress(reader.geometry, x, y, ridge)
     fresh = FaceNetwork(CONFIG).reader  # the two layers' first values
     reader.flat.load_state_dict(fresh.flat.state_dict())
     reader.face.load_state_dict(fresh.face.state_dict())
