@@ -5,7 +5,7 @@ Both are trained by ``recipes/face.py`` and live in one file, ``models/atw-face-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, cast
@@ -20,6 +20,7 @@ from .warp import identity_points
 
 STRIDE = 4  # pixels of a cell of the finder
 REACH = 12.0  # pixels: eyes this far from a cell's centre have the regressed position 1
+_MAPPED = (2, 4, 6)  # layers of the reader's trunk that its heat maps are made from
 EYES = (6.0, 18.0)  # eye distances in pixels that the finder is trained to see
 
 
@@ -88,7 +89,7 @@ class _Block(nn.Module):
         self.skip = nn.Identity() if i == o and stride == 1 else _conv(i, o, 1, stride, act=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.skip(x) + self.body(x))
+        return (self.skip(x) + self.body(x)).relu_()
 
 
 class Finder(nn.Module):
@@ -113,7 +114,7 @@ class Finder(nn.Module):
         """
         check_shape(image, "B3HW", "image")
         x = self.stem(image * 2 - 1)
-        return self.head(torch.relu(x + self.up(self.deep(x))))
+        return self.head((x + self.up(self.deep(x))).relu_())
 
 
 class _Maps(nn.Module):
@@ -129,12 +130,16 @@ class _Maps(nn.Module):
         self.mix = nn.ModuleList([_Block(middle, middle), _Block(fine, maps)])
         self.last = nn.Conv2d(maps, landmarks, 1)
 
-    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
-        """Features at 1/4, 1/8, 1/16 -> [B,L,2] fractions of the crop."""
+    def forward(
+        self, fine: Tensor, middle: Tensor, coarse: Tensor, only: Sequence[int] | None = None
+    ) -> Tensor:
+        """Features at 1/4, 1/8, 1/16 -> [B,L,2] fractions of the crop; of the landmarks ``only``, or all."""
         x = self.mix[0](middle + self.up(self.narrow[0](coarse)))
         x = self.mix[1](fine + self.up(self.narrow[1](x)))
         at = identity_points(*x.shape[-2:], like=x).float().reshape(-1, 2)
         weight, bias = self.last.weight.flatten(1), cast(Tensor, self.last.bias)
+        if only is not None:
+            weight, bias = weight[list(only)], bias[list(only)]
         maps = weight @ x.flatten(2) + bias[:, None]  # ``last``, with each map in one piece: half the time
         return torch.softmax(maps.float(), -1) @ at
 
@@ -181,9 +186,22 @@ class Reader(nn.Module):
             seen.append(x)
         return seen
 
-    def presence(self, crops: Tensor) -> Tensor:
-        """[B] logits alone, as ``forward`` gives them: a third of the work."""
-        return self.face(self.flat(self._seen(crops)[-1]))[:, 0]
+    def glance(self, crops: Tensor, least: float = 0.0) -> tuple[Tensor, Tensor]:
+        """(presence [B], eye centres [B,2,2] in fractions of the crop) as ``forward`` gives them, for half
+        the work. Where presence is below ``least``, a logit, nobody looks for eyes and they are 0.
+        """
+        seen = self._seen(crops)
+        flat = self.flat(seen[-1])
+        presence = self.face(flat)[:, 0]
+        rows = torch.nonzero(presence >= least)[:, 0]
+        corners = [i for eye in EYE_CORNERS for i in eye]
+        eyes = crops.new_zeros(len(crops), 2, 2)
+        if not hasattr(self, "maps"):
+            points = self.shape(flat[rows]).unflatten(1, (-1, 2))[:, corners] + 0.5
+        else:
+            points = self.maps(*(seen[k][rows] for k in _MAPPED), corners)
+        eyes[rows] = points.unflatten(1, (2, -1)).mean(2)
+        return presence, eyes
 
     def forward(self, crops: Tensor) -> Reading:
         """``crops`` [B,3,S,S] in [0,1]: the ``view`` of head-shot frames. Their contrast does not matter."""
@@ -193,7 +211,7 @@ class Reader(nn.Module):
         if not hasattr(self, "maps"):
             shape = self.shape(flat).unflatten(1, (-1, 2)) + 0.5
             return Reading(shape, face[:, 0], face[:, 1:])
-        shape = self.maps(seen[2], seen[4], seen[6])
+        shape = self.maps(*(seen[k] for k in _MAPPED))
         # detached: else units are got right by moving the eyes apart, in whose distance all else is measured
         return Reading(shape, face[:, 0], face[:, 1:] + self.geometry(face_points(shape.detach())))
 
@@ -210,6 +228,8 @@ class FaceNetwork(nn.Module):
         """The same function with every normalisation folded into its convolution; for inference only."""
         copy = deepcopy(self).eval().requires_grad_(False)
         for module in copy.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = True  # fresh memory costs a third of the finder's time
             if isinstance(module, nn.Sequential):
                 for k in range(len(module) - 1):
                     conv, norm = module[k], module[k + 1]

@@ -130,12 +130,15 @@ def working_type(photo: Tensor) -> torch.dtype:
     return torch.float64 if photo.dtype == torch.float64 else torch.float32
 
 
-def canonical(photo: Tensor, frame: FaceFrame, size: int, field: Tensor | None = None) -> Tensor:
-    """The frame's content as [1,3,size,size] float, averaged over enough samples a cell that nothing aliases.
+def canonical(
+    photo: Tensor, frame: FaceFrame, size: int, field: Tensor | None = None, samples: int | None = None
+) -> Tensor:
+    """The frame's content as [1,3,size,size] float, averaged over ``samples`` x ``samples`` samples a cell;
+    None takes so many that nothing aliases.
 
     field: [1,2,S,S]; the photo is warped by it first: down(W).
     """
-    k = max(1, -(-int(max(frame.sides) + 0.999) // size))
+    k = samples or max(1, -(-int(max(frame.sides) + 0.999) // size))
     (a, b, x), (c, d, y) = frame.matrix
     kind = working_type(photo)
     u = (torch.arange(size * k, dtype=torch.float64) + 0.5) / (size * k)
@@ -150,5 +153,6 @@ def canonical(photo: Tensor, frame: FaceFrame, size: int, field: Tensor | None =
         if field is not None and columns is not None:
             dx, dy = table_part(field, taps_at(v[:, 0], field.shape[-2]), columns)[0].to(kind)
             where = where + torch.stack([dx * a + dy * b, dx * c + dy * d], -1)
-        out[..., r : r + step, :] = F.avg_pool2d(gather(photo, where, corner), k)
+        part = gather(photo, where, corner)
+        out[..., r : r + step, :] = F.avg_pool2d(part, k) if k > 1 else part
     return out

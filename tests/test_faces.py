@@ -51,41 +51,72 @@ def dots(
     return image.clamp(0, 1)[None]
 
 
-class Seer:
-    """Finds dots of one pair a tile by their centres of mass; reads them in a crop the same way."""
+def pieces(content: torch.Tensor) -> list[tuple[int, int, int, int]]:
+    """(top, bottom, left, right) of the parts of a sheet [H,W], cut along empty rows and columns."""
+    box = (0, content.shape[0], 0, content.shape[1])
+    for axis in (0, 1):
+        full = content.any(1 - axis).tolist()
+        edges = [i for i in range(len(full) + 1) if (i and full[i - 1]) != (i < len(full) and full[i])]
+        spans = list(zip(edges[::2], edges[1::2], strict=True))
+        if spans != [(0, len(full))]:
+            out = []
+            for a, b in spans:
+                for t, u, v, w in pieces(content[a:b] if axis == 0 else content[:, a:b]):
+                    out.append((t + a, u + a, v, w) if axis == 0 else (t, u, v + a, w + a))
+            return out
+    return [box] if content.any() else []
 
-    config = SimpleNamespace(size=64, units=("AU12",), view=1.0, middle=(0.5, 0.5))
 
-    @staticmethod
-    def _centres(image: torch.Tensor) -> torch.Tensor | None:
-        h, w = image.shape[-2:]
-        at = identity_points(h, w)[0] * torch.tensor([w, h])
-        masses = [(c - 0.4).clamp_min(0) for c in (image[0, 0], image[0, 2])]
-        masses = [m * (image[0, 1] < 0.4) for m in masses]  # the grey around a level is no eye
-        if min(float(m.sum()) for m in masses) < 0.5:
-            return None
-        return torch.stack([(at * m[..., None]).sum((0, 1)) / m.sum() for m in masses])
+def centres(image: torch.Tensor) -> torch.Tensor | None:
+    """Centres of mass of the red and the blue dots of ``image`` [1,3,h,w]."""
+    h, w = image.shape[-2:]
+    at = identity_points(h, w)[0] * torch.tensor([w, h])
+    masses = [(c - 0.4).clamp_min(0) for c in (image[0, 0], image[0, 2])]
+    if min(float(m.sum()) for m in masses) < 0.5:
+        return None
+    return torch.stack([(at * m[..., None]).sum((0, 1)) / m.sum() for m in masses])
 
-    def finder(self, image: torch.Tensor) -> torch.Tensor:
-        maps = torch.zeros(1, 5, image.shape[-2] // STRIDE, image.shape[-1] // STRIDE)
-        maps[:, 0] = -9
-        eyes = self._centres(image)
-        if eyes is not None and EYES[0] <= float((eyes[1] - eyes[0]).norm()) <= EYES[1]:
-            column, row = (eyes.mean(0) / STRIDE).long().tolist()
-            centre = (torch.tensor([column, row]) + 0.5) * STRIDE
-            maps[0, 0, row, column] = 9
-            maps[0, 1:, row, column] = ((eyes - centre) / REACH).flatten()
-        return maps
 
-    def reader(self, crops: torch.Tensor) -> Reading:
+class Reader:
+    """Reads the dots of a crop by their centres of mass."""
+
+    def __call__(self, crops: torch.Tensor) -> Reading:
         marks, presence = torch.full((len(crops), 478, 2), 0.5), torch.full((len(crops),), -9.0)
         for i, crop in enumerate(crops):
-            eyes = self._centres(crop[None])
+            eyes = centres(crop[None])
             if eyes is not None:
                 presence[i] = 9.0
                 for points, eye in zip(EYE_CORNERS, eyes, strict=True):
                     marks[i, list(points)] = eye / crop.shape[-1]
         return Reading(marks, presence, torch.full((len(crops), 1), 0.3))
+
+    def glance(self, crops: torch.Tensor, least: float) -> tuple[torch.Tensor, torch.Tensor]:
+        reading = self(crops)
+        corners = reading.landmarks[:, [i for eye in EYE_CORNERS for i in eye]]
+        eyes = corners.unflatten(1, (2, -1)).mean(2)
+        return reading.presence, torch.where(reading.presence[:, None, None] >= least, eyes, 0.0)
+
+
+class Seer:
+    """Finds one pair of dots in every piece of a sheet."""
+
+    config = SimpleNamespace(size=64, units=("AU12",), view=1.0, middle=(0.5, 0.5))
+    reader = Reader()
+
+    @staticmethod
+    def finder(sheet: torch.Tensor) -> torch.Tensor:
+        assert not sheet.shape[-1] % 8 and not sheet.shape[-2] % 8
+        maps = torch.zeros(1, 5, sheet.shape[-2] // STRIDE, sheet.shape[-1] // STRIDE)
+        maps[:, 0] = -9
+        for top, bottom, left, right in pieces((sheet[0] != 0.5).any(0)):
+            eyes = centres(sheet[..., top:bottom, left:right])
+            if eyes is not None and EYES[0] <= float((eyes[1] - eyes[0]).norm()) <= EYES[1]:
+                eyes = eyes + torch.tensor([left, top])
+                column, row = (eyes.mean(0) / STRIDE).long().tolist()
+                centre = (torch.tensor([column, row]) + 0.5) * STRIDE
+                maps[0, 0, row, column] = 9
+                maps[0, 1:, row, column] = ((eyes - centre) / REACH).flatten()
+        return maps
 
 
 @pytest.mark.parametrize("size", [(300, 400), (256, 256), (1100, 700), (2200, 3100), (97, 131)])
@@ -157,6 +188,36 @@ def test_folding_normalisations_changes_nothing(maps: int) -> None:
     image, crops = torch.rand(1, 3, 64, 96), torch.rand(2, 3, 64, 64)
     assert torch.allclose(network.finder(image), fused.finder(image), atol=1e-5)
     assert torch.allclose(network.reader(crops).landmarks, fused.reader(crops).landmarks, atol=1e-5)
+
+
+@pytest.mark.parametrize("maps", [0, 8])
+def test_a_glance_is_half_a_reading(maps: int) -> None:
+    network, crops = small(maps), torch.rand(3, 3, 64, 64)
+    want = network.reader(crops)
+    eyes = torch.stack([want.landmarks[:, list(e)].mean(1) for e in EYE_CORNERS], 1)
+    presence, seen = network.reader.glance(crops, -1e9)
+    assert torch.allclose(presence, want.presence, atol=1e-5)
+    assert torch.allclose(seen, eyes, atol=1e-5)
+    least = float(want.presence.detach().sort().values[1])
+    assert (network.reader.glance(crops, least)[1].abs().sum((1, 2)) > 0).sum() == 2
+    assert not network.reader.glance(crops, 1e9)[1].any()
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (768, 1024), (300, 4000), (4000, 3000), (40, 40), (1, 1)])
+def test_sheets_hold_every_piece_once_with_room_between(size: tuple[int, int]) -> None:
+    levels = faces._levels(torch.zeros(1, 3, *size, dtype=torch.uint8), 40.0)
+    seen = {}
+    for sheet in faces._sheets(levels):
+        taken = torch.zeros(700, 700, dtype=torch.bool)
+        for piece in sheet:
+            (x, y), (h, w) = piece.at, piece.image.shape[-2:]
+            assert x % 8 == y % 8 == 0, "else cells lie elsewhere than alone"
+            assert min(x, y) >= faces._PAD
+            assert not taken[y - faces._PAD : y + h + faces._PAD, x - faces._PAD : x + w + faces._PAD].any()
+            taken[y : y + h, x : x + w] = True
+            seen[(piece.whole, piece.corner)] = seen.get((piece.whole, piece.corner), 0) + 1
+    assert set(seen.values()) == {1}
+    assert {whole for whole, _ in seen} == {(v.shape[-1], v.shape[-2]) for v in levels}
 
 
 def test_units_are_read_of_the_face_not_of_where_it_is() -> None:
