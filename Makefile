@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # For our own environment alone. Users keep the torch that ComfyUI brought.
 TORCH ?= torch==2.13.0
+# Tests at a time; on two cores more are no faster
+JOBS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -31,7 +33,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/pyright
 
 test: lint
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n $(JOBS) --dist loadgroup
 
 demo: $(VENV)/.demo
 	$(PY) recipes/demo.py demo-out

@@ -79,6 +79,15 @@ class ComfyPage:
         self.page.get_by_text(name, exact=True).first.click()
         self.page.wait_for_function("() => app.graph._nodes.length > 0")
         self.page.wait_for_timeout(600)
+        self.whole()
+
+    def whole(self) -> None:
+        """Bring the whole graph into view: what is out of it is not drawn and loads no picture."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        before, now = None, self.page.evaluate(VIEW)
+        while before != now:  # it glides there
+            self.page.wait_for_timeout(400)
+            before, now = now, self.page.evaluate(VIEW)
 
     def load(self, graph: dict[str, Any]) -> None:
         """Open a file, as when it is dropped onto the page."""
@@ -125,11 +134,7 @@ class ComfyPage:
         self.page.wait_for_timeout(700)
         for name in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
             self.page.evaluate("n => app.extensionManager.setting.set(n, false)", name)
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.page.mouse.move(width // 2, height - 20)
-        before_it, now = None, self.page.evaluate(VIEW)
-        while before_it != now:  # it glides there
-            self.page.wait_for_timeout(700)
-            before_it, now = now, self.page.evaluate(VIEW)
+        self.whole()
         self.page.screenshot(path=str(path))
         self.page.set_viewport_size(before)
