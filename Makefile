@@ -33,7 +33,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/pyright
 
 test: lint
-	$(PY) -m pytest -q -n $(JOBS) --dist loadgroup
+	$(PY) -m pytest -q -n $(JOBS) --dist loadfile
 
 demo: $(VENV)/.demo
 	$(PY) recipes/demo.py demo-out

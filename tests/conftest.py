@@ -24,15 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(workers)))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a server stay on one worker."""
-    for item in items:
-        folder = Path(item.path).parent.name
-        if folder in ("host", "browser"):
-            item.add_marker(pytest.mark.xdist_group(folder))
-
-
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
