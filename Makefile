@@ -3,7 +3,7 @@
 PYTHON ?= python3
 # For our own environment alone. Users keep the torch that ComfyUI brought.
 TORCH ?= torch==2.13.0
-# Tests at a time; on two cores more are no faster
+# Files of tests at a time
 JOBS ?= 2
 VENV := .venv
 PY := $(VENV)/bin/python

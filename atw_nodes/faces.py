@@ -177,7 +177,7 @@ def _levels(image: Tensor, smallest: float) -> list[Tensor]:
     scale = min(1.0, max(scale, 160 / longest), _LONGEST / longest)
     size = (max(8, round(height * scale)), max(8, round(width * scale)))
     levels = [_resized(image, size)]
-    while min(levels[-1].shape[-2:]) > 48:  # a face that fills those is small enough for the finder
+    while min(levels[-1].shape[-2:]) > 24:
         h, w = levels[-1].shape[-2:]
         levels.append(F.avg_pool2d(levels[-1][..., : h // 2 * 2, : w // 2 * 2], 2))
     return levels
@@ -334,9 +334,7 @@ def _glance(
 ) -> list[FaceFrame | None]:
     """The frame by the eyes that are seen in each frame; None without a face, or beyond the photo."""
     out: list[FaceFrame | None] = []
-    for start in range(0, len(frames), _BATCH):
-        some = [_view(network, f) for f in frames[start : start + _BATCH]]
-        crops = torch.cat([_crop(levels, f, network.config.size) for f in some])
+    for some, crops in _views(network, levels, frames):
         presence, eyes = network.reader.glance(crops, _GLANCE)
         for there, points, frame in zip((presence >= _GLANCE).tolist(), eyes, some, strict=True):
             out.append(_frame(_to_pixels(points, frame), frame.height, frame.width) if there else None)
@@ -347,9 +345,8 @@ def _glance(
 def _look(network: FaceNetwork, levels: Sequence[Tensor], frames: Sequence[FaceFrame]) -> list[Face | None]:
     """The face in each frame; None where the reading makes no frame within the photo."""
     faces: list[Face | None] = []
-    for start in range(0, len(frames), _BATCH):
-        some = [_view(network, f) for f in frames[start : start + _BATCH]]
-        reading = network.reader(torch.cat([_crop(levels, f, network.config.size) for f in some]))
+    for some, crops in _views(network, levels, frames):
+        reading = network.reader(crops)
         presence = torch.sigmoid(reading.presence).tolist()
         for points, units, sure, frame in zip(reading.landmarks, reading.units, presence, some, strict=True):
             marks = _to_pixels(points, frame)
@@ -374,6 +371,15 @@ def _view(network: FaceNetwork, frame: FaceFrame) -> FaceFrame:
     u, v = (m - side / 2 for m in middle)
     matrix = ((a * side, b * side, a * u + b * v + x), (c * side, d * side, c * u + d * v + y))
     return replace(frame, matrix=matrix)
+
+
+def _views(
+    network: FaceNetwork, levels: Sequence[Tensor], frames: Sequence[FaceFrame]
+) -> Iterator[tuple[list[FaceFrame], Tensor]]:
+    """What the reader looks at, in batches: (parts of frames, their content [n,3,S,S])."""
+    for start in range(0, len(frames), _BATCH):
+        some = [_view(network, f) for f in frames[start : start + _BATCH]]
+        yield some, torch.cat([_crop(levels, f, network.config.size) for f in some])
 
 
 def _crop(levels: Sequence[Tensor], frame: FaceFrame, size: int) -> Tensor:

@@ -72,8 +72,11 @@ def empty_photos() -> list[Tensor]:
 class Composer:
     """Scenes of held-out people with known landmarks."""
 
-    def __init__(self, actors: Actors, grounds: list[Tensor], seed: int = 0) -> None:
-        self.actors, self.grounds, self.random = actors, grounds, torch.Generator().manual_seed(seed)
+    def __init__(
+        self, actors: Actors, grounds: list[Tensor], across: tuple[int, int] = (40, 500), seed: int = 0
+    ) -> None:
+        self.actors, self.grounds, self.across = actors, grounds, across
+        self.random = torch.Generator().manual_seed(seed)
 
     def _uniform(self, low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=self.random))
@@ -88,7 +91,8 @@ class Composer:
         image, truth = self.ground(), []
         for k in range(people):  # side by side
             room = WIDTH / people
-            across = np.exp(self._uniform(np.log(40), np.log(min(500, room * 0.75))))
+            low, high = self.across
+            across = np.exp(self._uniform(np.log(low), np.log(min(high, room * 0.75))))
             apart = across / 2.3
             margin = min(1.6 * apart, room / 2 - 1)
             x = self._uniform(k * room + margin, (k + 1) * room - margin)
@@ -349,6 +353,7 @@ def main() -> None:
     parser.add_argument("--gather", metavar="JUDGE")
     parser.add_argument("--photo", type=Path, action="append", default=[])
     parser.add_argument("--scenes", type=int, default=60)
+    parser.add_argument("--across", type=int, nargs=2, default=(40, 500), help="pixels across a face")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
@@ -364,7 +369,7 @@ def main() -> None:
         "| images | number | faces | found | false finds | eye centres | landmarks |",
         "|---|---|---|---|---|---|---|",
     ]
-    lines = [*head, *scenes(Composer(actors, empty), args.scenes, args.sheet)]
+    lines = [*head, *scenes(Composer(actors, empty, tuple(args.across)), args.scenes, args.sheet)]
     wrong = sum(len(find(photo)) for photo in empty)
     lines.append(f"| photos without people | {len(empty)} | 0 | - | {wrong} | | |")
     if args.outside:
