@@ -34,6 +34,16 @@ class Batch:
     gap: Tensor  # [B,1,S,S] 1 between the target's inner lips: content the source may not have
     paired: Tensor  # [B] 1 where ``target`` is a true photo
     mask: Tensor  # [B,1,S,S] the frame's feather
+    # for the paper's losses (paper_losses.py), None where images have no labels
+    label: Tensor | None = None  # [B,N] c_s: what the source shows, absolute
+    wanted: Tensor | None = None  # [B,N] c_t: what the result is to show, absolute
+    back: Tensor | None = None  # [B,N] the signal that undoes ``signal``
+    alpha: Tensor | None = None  # [B,1,1,1] in [0,1], for the gradient penalty
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
     def crop(self, corner: Tensor, side: int) -> Batch:
         """Squares of ``side`` pixels with their top left at ``corner`` [B,2] (x, y); positions follow."""

@@ -1,40 +1,52 @@
 """The training loop: phases as data, losses as named weights, a state that resumes.
 
 One step runs every phase that is due. A phase updates one network with a weighted sum of named losses; the
-paper's Algorithm 1 and the supervised warm start are both lists of phases.
+paper's Algorithm 1 (``algorithm.py``) and the supervised warm start are both lists of phases.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from . import losses as L
-from .checkpoints import read_tensors, write_tensors
-from .data import PairSampler
+from .discriminators import Remembered, frozen
+from .distributed import Group
 from .networks import Generator, MouthDiscriminator
+from .training_state import (
+    adam_tensors,
+    read_state,
+    restore_adam,
+    restore_network,
+    rewind_log,
+    sweep,
+    write_state,
+)
 from .types import CheckpointError, Generated, InputError
+
+PATIENCE = 25  # updates in a row without a finite gradient before a run gives up
 
 
 @dataclass(frozen=True)
 class Phase:
     """One kind of update: which network, which losses at which weight, when, how fast.
 
-    network: "generator" (all of it), "refine" (its second half, motion held) or "mouth" (the discriminator).
+    network: "generator" (all of it), "refine" (its second half, motion held), or one of the judges' networks.
     start, stop: the steps between which it runs. rate: Adam's; it falls linearly to 2 % from the share
     ``decay`` of the phase onwards, and rises over the first ``warmup`` steps. refine: False trains motion
     alone, which costs half. crop: side in pixels of a square around the mouth that "refine" is trained on,
     which costs a fraction. anywhere: the share of those squares that lie anywhere; one without the mouth
     counts as unpaired, so that nothing is repainted there. fresh: False takes the batch and the images of the
-    phase before it instead of making new ones.
+    phase before it instead of making new ones. repeat: updates a step, each on a batch of its own.
     """
 
     name: str
@@ -49,6 +61,7 @@ class Phase:
     crop: int = 0
     anywhere: float = 0.0
     fresh: bool = True
+    repeat: int = 1
 
     def due(self, step: int) -> bool:
         return self.start <= step < self.stop
@@ -61,9 +74,6 @@ class Phase:
         return self.rate * warm * max(0.02, min(1.0, (1 - done) / (1 - self.decay)))
 
 
-BETAS = {"generator": (0.9, 0.99), "refine": (0.9, 0.99), "mouth": (0.5, 0.999)}
-
-
 def half_pays() -> bool:
     """Whether this processor computes in bfloat16; one that does not is eight times slower by it."""
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
@@ -72,55 +82,98 @@ def half_pays() -> bool:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything but the data and the phases."""
+    """Everything but the data and the phases.
+
+    clip: most that a gradient's norm may be, 0 for no bound. betas: Adam's, of the generator. bf16: half
+    precision where it is safe. keep: how many states stay.
+    """
 
     steps: int
     batch: int = 12
     seed: int = 0
     clip: float = 2.0
     ema: float = 0.995
+    betas: tuple[float, float] = (0.9, 0.99)
     bf16: bool = field(default_factory=half_pays)
     save_every: int = 250
+    keep: int = 2
+
+
+class Sampler(Protocol):
+    """Where batches come from: ``batch(n, g)``, all randomness from ``g``."""
+
+    @property
+    def batch(self) -> Callable[..., L.Batch]: ...
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Networks trained beside the generator, and every loss by its name."""
+
+    networks: Mapping[str, nn.Module]
+    losses: Mapping[str, L.Loss]
+    betas: tuple[float, float] = (0.5, 0.999)
+    remembered: tuple[Remembered, ...] = ()
+
+
+def supervised() -> Judges:
+    """A discriminator of mouths, and the losses on pairs of photos."""
+    mouth = MouthDiscriminator()
+    own = (L.mouth_discriminator, L.mouth_adversarial, L.mouth_features)
+    return Judges({"mouth": mouth}, {**L.SUPERVISED, **{f.__name__: partial(f, critic=mouth) for f in own}})
 
 
 class Trainer:
     """Trains a generator. ``out`` receives the state, the log (JSON lines) and nothing else."""
 
     def __init__(
-        self, generator: Generator, data: PairSampler, phases: Sequence[Phase], config: TrainConfig, out: Path
+        self,
+        generator: Generator,
+        data: Sampler,
+        phases: Sequence[Phase],
+        config: TrainConfig,
+        out: Path,
+        judges: Judges | None = None,
+        group: Group | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.data, self.phases, self.out = config, data, tuple(phases), Path(out)
-        self.networks: dict[str, nn.Module] = {"generator": generator, "mouth": MouthDiscriminator()}
+        self.judges, self.group, self.device = judges or supervised(), group or Group(), torch.device(device)
+        self.networks: dict[str, nn.Module] = {"generator": generator, **self.judges.networks}
         self.trained: dict[str, nn.Module] = {**self.networks, "refine": generator.refine}
         self.generator, self.ema = generator, Generator(generator.config).requires_grad_(False)
         self.ema.load_state_dict(generator.state_dict())
-        for net in self.networks.values():
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for net in (*self.networks.values(), self.ema):
+            net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._check()
+        used = {p.network for p in self.phases}
         self.optimizers = {
-            name: torch.optim.Adam(net.parameters(), betas=BETAS[name]) for name, net in self.trained.items()
+            name: torch.optim.Adam(
+                net.parameters(), betas=self.judges.betas if name in self.judges.networks else config.betas
+            )
+            for name, net in self.trained.items()
+            if name in used
         }
-        critic = self.networks["mouth"]
-        self.losses: dict[str, L.Loss] = {
-            **L.SUPERVISED,
-            "mouth_discriminator": partial(L.mouth_discriminator, critic=critic),
-            "mouth_adversarial": partial(L.mouth_adversarial, critic=critic),
-            "mouth_features": partial(L.mouth_features, critic=critic),
-        }
+        self.random = torch.Generator().manual_seed(config.seed)
+        self.step = self.failed = 0
+        self._last: tuple[L.Batch, Generated] | None = None
+
+    def _check(self) -> None:
         for phase in self.phases:
-            unknown = sorted(set(phase.losses) - set(self.losses))
+            unknown = sorted(set(phase.losses) - set(self.judges.losses))
             if unknown or phase.network not in self.trained:
                 raise InputError(
-                    f"phase {phase.name}: unknown {unknown or phase.network}; "
-                    f"losses: {', '.join(self.losses)}"
+                    f"phase {phase.name}: unknown {', '.join(unknown) or phase.network}; "
+                    f"losses: {', '.join(self.judges.losses)}; networks: {', '.join(self.trained)}"
                 )
-        self.random = torch.Generator().manual_seed(config.seed)
-        self.step = 0
-        self._last: tuple[L.Batch, Generated] | None = None
+
+    def _half(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16)
 
     def generate(self, batch: L.Batch, phase: Phase) -> tuple[L.Batch, Generated]:
         """G on a batch, in bf16 if the config says so; with ``phase.crop``, around the mouth, motion held."""
         low = batch.source.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with self._half():
             if not phase.crop:
                 with torch.set_grad_enabled(phase.network == "generator"):
                     return batch, self.generator(low, batch.signal, batch.mask, refine=phase.refine)
@@ -139,36 +192,65 @@ class Trainer:
         """
         size, side, n = batch.source.shape[-1], phase.crop, len(batch.source)
         mouth = (batch.target_landmarks[:, 61] + batch.target_landmarks[:, 291]) / 2 * size
-        near = mouth + (torch.rand(n, 2, generator=self.random) - 0.5) * side * 0.4
-        wild = torch.rand(n, 2, generator=self.random) * size
-        away = torch.rand(n, 1, generator=self.random) < phase.anywhere
+        near = mouth + (self._rand(n, 2) - 0.5) * side * 0.4
+        wild = self._rand(n, 2) * size
+        away = self._rand(n, 1) < phase.anywhere
         corner = (torch.where(away, wild, near) - side / 2).round().clamp(0, size - side)
         holds = ((corner + side / 2 - mouth).abs().amax(-1) < side * 0.6).float()
         return corner.long(), holds
 
-    def run(self, phase: Phase) -> dict[str, float]:
-        """One update. Returns the unweighted losses."""
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.random).to(self.device)
+
+    def _drawn(self, phase: Phase) -> L.Batch:
+        how: dict[str, Any] = {"paired_only": True} if phase.crop else {}
+        if self.group.size > 1:
+            how["part"] = (self.group.rank, self.group.size)
+        return self.data.batch(self.config.batch, self.random, **how).to(self.device)
+
+    def run(self, phase: Phase) -> dict[str, Tensor]:
+        """One update. Returns the unweighted losses, means over the whole batch."""
+        network = self.trained[phase.network]
+        for name, net in self.networks.items():
+            frozen(net, name != ("generator" if phase.network == "refine" else phase.network))
         if phase.fresh or self._last is None:
-            drawn = self.data.batch(self.config.batch, self.random, paired_only=phase.crop > 0)
-            batch, out = self.generate(drawn, phase)
+            batch, out = self.generate(self._drawn(phase), phase)
             self._last = (batch, Generated(*(x.detach() for x in out)))
         else:
             batch, out = self._last
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
-            values = {name: self.losses[name](batch, out) for name in phase.losses}
-        total = sum((weight * values[name] for name, weight in phase.losses.items()), torch.zeros(()))
-        optimizer, network = self.optimizers[phase.network], self.trained[phase.network]
-        for group in optimizer.param_groups:
-            group["lr"] = phase.rate_at(self.step)
+        with self._half():
+            values = {name: self.judges.losses[name](batch, out) for name in phase.losses}
+        total = sum(
+            (weight * values[name] for name, weight in phase.losses.items()),
+            torch.zeros((), device=self.device),
+        )
         for net in self.networks.values():
             net.zero_grad(set_to_none=True)
         total.backward()
-        norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.clip)
-        if torch.isfinite(norm):  # a step on NaN would end the run; the next batch goes on
+        for memory in self.judges.remembered:
+            memory.forget()
+        self._update(phase, network)
+        return self.group.mean({k: v.detach() for k, v in values.items()})
+
+    def _update(self, phase: Phase, network: nn.Module) -> None:
+        """Adam's step, the same in every process; none on a gradient that is not finite."""
+        optimizer = self.optimizers[phase.network]
+        for group in optimizer.param_groups:
+            group["lr"] = phase.rate_at(self.step)
+        self.group.average(network.parameters())
+        norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.clip or float("inf"))
+        if torch.isfinite(norm):
+            self.failed = 0
             optimizer.step()
-        if phase.network != "mouth":
-            self._average()
-        return {k: float(v.detach()) for k, v in values.items()}
+            if network is self.generator or network is self.generator.refine:
+                self._average()
+            return
+        self.failed += 1
+        if self.failed >= PATIENCE:
+            raise InputError(
+                f"step {self.step}: the gradients of {phase.network} were not finite {self.failed} times "
+                f"in a row; lower the rate ({phase.rate:g}) or the weights, and go on from an earlier state"
+            )
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -176,65 +258,76 @@ class Trainer:
         for a, b in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
             a.lerp_(b, 1 - rate)
 
+    def one(self) -> dict[str, Any]:
+        """One step: every phase that is due, as often as it repeats. Returns its log record."""
+        record: dict[str, Any] = {"step": self.step}
+        for phase in self.phases:
+            if phase.due(self.step):
+                made = [self.run(phase) for _ in range(phase.repeat)]
+                mean = {k: torch.stack([m[k] for m in made]).mean() for k in made[0]}
+                record |= {f"{phase.name}/{k}": round(float(v), 5) for k, v in mean.items()}
+        self.step += 1
+        return record
+
     def train(self) -> Iterator[dict[str, Any]]:
         """Run to the end from the current step; yields one log record a step and saves the state at
-        intervals.
+        intervals. Who stops early and wants to lose nothing calls ``save``.
         """
         self.out.mkdir(parents=True, exist_ok=True)
         begun, first = time.monotonic(), self.step
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
+        path = self.out / "log.jsonl"
+        log = path.open("a", 1, encoding="utf-8") if self.group.leads else None  # line by line, to be watched
+        try:
             while self.step < self.config.steps:
-                record: dict[str, Any] = {"step": self.step}
-                for phase in self.phases:
-                    if phase.due(self.step):
-                        record |= {f"{phase.name}/{k}": round(v, 5) for k, v in self.run(phase).items()}
-                self.step += 1
+                record = self.one()
                 spent = time.monotonic() - begun
                 record["images_per_s"] = round((self.step - first) * self.config.batch / spent, 2)
-                log.write(json.dumps(record) + "\n")
+                if log:
+                    log.write(json.dumps(record) + "\n")
                 if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                    log.flush()
                     self.save()
                 yield record
+        finally:
+            if log:
+                log.close()
 
-    def _named(self) -> dict[str, Tensor]:
+    def named(self) -> dict[str, Tensor]:
         """Every tensor of the state by name; networks and averages are the live tensors."""
         tensors: dict[str, Tensor] = {"random": self.random.get_state()}
         for name, net in {**self.networks, "ema": self.ema}.items():
             tensors |= {f"{name}.{k}": v for k, v in net.state_dict().items()}
         for name, optimizer in self.optimizers.items():
-            for i, state in optimizer.state_dict()["state"].items():
-                tensors |= {f"adam.{name}.{i}.{k}": torch.as_tensor(v) for k, v in state.items()}
+            tensors |= dict(adam_tensors(name, optimizer))
         return tensors
 
-    def save(self) -> Path:
-        """Write the whole state to ``out``/state.safetensors, atomically; ``resume`` goes on from it."""
-        path = self.out / "state.safetensors"
-        # "state" marks the file; generator and config are what a resumed run must agree with
-        write_tensors(
-            path, self._named(), {"state": 1, "step": self.step, "generator": self.generator.config.to_json()}
-        )
+    def save(self, **facts: Any) -> Path | None:  # noqa: ANN401
+        """Write the whole state into ``out``, atomically; ``resume`` goes on from it. One process does."""
+        path = None
+        if self.group.leads:
+            self.out.mkdir(parents=True, exist_ok=True)
+            place = getattr(self.data, "state", dict)()
+            facts |= {"generator": self.generator.config.to_json(), "data": place, "seed": self.config.seed}
+            path = write_state(self.out, self.step, self.named(), facts, self.config.keep)
+        self.group.wait()
         return path
 
     def resume(self) -> int:
-        """Continue from ``out``/state.safetensors; returns the step. Same generator only."""
-        tensors, meta = read_tensors(self.out / "state.safetensors")
-        if meta.get("generator") != json.loads(json.dumps(asdict(self.generator.config))):
+        """Continue from the newest state in ``out``; returns the step. Same networks only."""
+        tensors, facts, path = read_state(self.out)
+        if facts.get("generator") != json.loads(json.dumps(asdict(self.generator.config))):
             raise CheckpointError(
-                f"{self.out}: state of another generator {meta.get('generator')}; use a new folder"
+                f"{path}: state of another generator {facts.get('generator')}; use a new folder"
             )
         for name, net in {**self.networks, "ema": self.ema}.items():
-            net.load_state_dict(
-                {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
-            )
+            restore_network(name, net, tensors, path)
         for name, optimizer in self.optimizers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"adam.{name}."):
-                    index, entry = key.removeprefix(f"adam.{name}.").split(".")
-                    state.setdefault(int(index), {})[entry] = value
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            restore_adam(name, optimizer, tensors)
         self.random.set_state(tensors["random"])
-        self.step = int(meta["step"])
+        with suppress(AttributeError):
+            self.data.restore(facts["data"])  # type: ignore[attr-defined]
+        self.step = int(facts["step"])
+        if self.group.leads:
+            sweep(self.out)
+            rewind_log(self.out / "log.jsonl", self.step)
+        self.group.wait()
         return self.step

@@ -235,7 +235,7 @@ def test_resuming_is_bit_exact(folder: Path, tmp_path: Path) -> None:
     second.random.manual_seed(99)
     assert second.resume() == 6
     list(second.train())
-    a, b = straight._named(), second._named()
+    a, b = straight.named(), second.named()
     assert a.keys() == b.keys()
     assert all(torch.equal(a[k], b[k]) for k in a)
     log = [json.loads(line) for line in (tmp_path / "a" / "log.jsonl").read_text().splitlines()]

@@ -1,0 +1,19 @@
+"""Optional packages, each with the command that installs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .types import MissingExtraError
+
+
+def tensorboard_writer(folder: Path) -> Any:  # noqa: ANN401 (its type is the extra's)
+    """A ``SummaryWriter`` for a run's folder."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # type: ignore[attr-defined,unused-ignore]
+    except ImportError as error:
+        raise MissingExtraError(
+            "tensorboard = true needs TensorBoard; run: pip install tensorboard, or set it to false"
+        ) from error
+    return SummaryWriter(str(folder))

@@ -1,0 +1,329 @@
+"""Runs: Algorithm 1 in order, resumed to the bit, killed at any moment, in several processes, refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from atw_nodes.checkpoints import load_checkpoint
+from atw_nodes.train_run import Run, read_log, settings_of
+from atw_nodes.training_state import last_step, read_state, states
+from atw_nodes.types import CheckpointError, InputError
+
+from .tiny_training import drawn, tiny
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("faces"))
+
+
+def finished(run: Run) -> Run:
+    list(run.train())
+    run.close()
+    return run
+
+
+def same(a: Path, b: Path) -> None:
+    (one, _, _), (two, _, _) = read_state(a), read_state(b)
+    assert one.keys() == two.keys()
+    assert [k for k in one if not torch.equal(one[k], two[k])] == []
+
+
+def test_a_step_is_a_turn_of_algorithm_1(data: Path, tmp_path: Path) -> None:
+    """Batch, D^r and D^w updated n times, then another batch and G once; each on data of its own."""
+    run = Run(tiny(data, tmp_path / "run", n_critic=5))
+    drawn_rows, order, trainer = [], [], run.trainer
+    batch, update = trainer.data.batch, trainer._update
+    trainer.data.batch = lambda *a, **k: drawn_rows.append(1) or batch(*a, **k)  # type: ignore[method-assign]
+    trainer._update = lambda phase, net: order.append(phase.network) or update(phase, net)  # type: ignore[method-assign]
+    before = {k: v.clone() for k, v in trainer.generator.state_dict().items()}
+    for _ in range(5):
+        trainer.run(trainer.phases[0])
+    assert all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items()), "G is held"
+    critics = {k: v.clone() for k, v in trainer.networks["critics"].state_dict().items()}
+    trainer.run(trainer.phases[1])
+    assert all(torch.equal(v, critics[k]) for k, v in trainer.networks["critics"].state_dict().items())
+    assert not all(torch.equal(v, before[k]) for k, v in trainer.generator.state_dict().items())
+    order.clear(), drawn_rows.clear()
+    trainer.one()
+    assert order == ["critics"] * 5 + ["generator"] and len(drawn_rows) == 6
+    run.close()
+
+
+@pytest.mark.parametrize("kind", ["category", "absolute", "relative"])
+def test_every_kind_of_signal_trains_and_loads(data: Path, tmp_path: Path, kind: str) -> None:
+    run = finished(Run(tiny(data, tmp_path / "run", signal=kind, sample_every=2)))
+    model = load_checkpoint(run.out / "model.safetensors")
+    assert model.signal.kind == kind
+    assert model.signal.names == (("neutral", "smiling") if kind == "category" else ("AU12", "AU25"))
+    assert model.training["steps"] == 4 and model.training["settings"]["signal"] == kind
+    text = (run.out / "model.md").read_text()
+    assert model.sha in text and "4 steps" in text and "| generator/driving |" in text
+    assert str(tmp_path) not in text and str(tmp_path) not in json.dumps(dict(model.training))
+    assert [p.name for p in sorted(run.out.glob("sheet-*"))] == ["sheet-00000002.png", "sheet-00000004.png"]
+
+
+def test_the_log_has_every_loss_of_every_step(data: Path, tmp_path: Path) -> None:
+    run = finished(Run(tiny(data, tmp_path / "run")))
+    lines = [json.loads(x) for x in (run.out / "log.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines] == [0, 1, 2, 3]
+    critics = {f"critics/{k}" for k in ("wasserstein", "penalty", "reading", "reading_warp")}
+    generator = {f"generator/{k}" for k in ("cycle", "adversarial", "driving", "warp", "refine")}
+    assert all(critics | generator <= set(x) for x in lines)
+    assert {k: len(v) for k, v in read_log(run.out).items()}["generator/cycle"] == 4
+
+
+def test_ablation_is_a_weight_of_zero(data: Path, tmp_path: Path) -> None:
+    run = finished(Run(tiny(data, tmp_path / "run", lambda_cyc=0.0, lambda_ref=0.0, steps=2)))
+    assert not {"generator/cycle", "generator/refine"} & set(read_log(run.out))
+    assert "generator/driving" in read_log(run.out)
+
+
+def test_resuming_is_bit_exact(data: Path, tmp_path: Path) -> None:
+    straight = finished(Run(tiny(data, tmp_path / "a", steps=6, save_every=3)))
+    config = tiny(data, tmp_path / "b", steps=6, save_every=3)
+    first = Run(config)
+    for record in first.train():
+        if record["step"] == 4:  # two steps beyond the last save are lost and made again
+            break
+    first.close()
+    torch.manual_seed(99)  # nobody else's randomness matters
+    second = Run(config, resume=True)
+    assert second.step == 3
+    finished(second)
+    same(straight.out, second.out)
+    assert (straight.out / "log.jsonl").read_text().count("\n") == 6
+    for a, b in zip(
+        *((p / "log.jsonl").read_text().splitlines() for p in (straight.out, second.out)), strict=True
+    ):
+        a, b = json.loads(a), json.loads(b)
+        assert a.pop("images_per_s") and b.pop("images_per_s") and a == b
+
+
+def test_more_steps_later_are_what_they_would_have_been(data: Path, tmp_path: Path) -> None:
+    straight = finished(Run(tiny(data, tmp_path / "a", steps=4)))
+    finished(Run(tiny(data, tmp_path / "b", steps=2)))
+    finished(Run(tiny(data, tmp_path / "b", steps=4), resume=True))
+    same(straight.out, tmp_path / "b")
+
+
+def test_only_the_last_states_are_kept_and_a_damaged_one_is_passed_over(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, tmp_path / "run", steps=6, save_every=1, keep=2)
+    finished(Run(config))
+    assert list(states(tmp_path / "run")) == [5, 6]
+    newest = states(tmp_path / "run")[6]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    run = Run(config, resume=True)
+    assert run.step == 5
+    run.close()
+    for path in states(tmp_path / "run").values():
+        path.write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="none of 2 states can be read"):
+        Run(config, resume=True)
+
+
+def test_a_run_is_never_begun_over_another(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, tmp_path / "run", steps=2)
+    finished(Run(config))
+    with pytest.raises(InputError, match="already holds a run, 2 steps long; resume it .* or"):
+        Run(config)
+    with pytest.raises(InputError, match="holds no run to resume"):
+        Run(tiny(data, tmp_path / "other"), resume=True)
+    with pytest.raises(CheckpointError, match="another generator"):
+        Run(replace(config, width=8), resume=True)
+    with pytest.raises(CheckpointError, match="another critics"):
+        Run(replace(config, critic_width=8), resume=True)
+    assert settings_of(tmp_path / "run") == config
+
+
+def test_stop_saves_where_it_is(data: Path, tmp_path: Path) -> None:
+    run = Run(tiny(data, tmp_path / "run", steps=50, save_every=40))
+    for record in run.train():
+        if record["step"] == 2:
+            break
+    run.stop()
+    run.close()
+    assert last_step(tmp_path / "run") == 3
+    assert load_checkpoint(tmp_path / "run" / "model.safetensors").training["steps"] == 3
+
+
+def test_fine_tuning_begins_from_a_model(data: Path, tmp_path: Path) -> None:
+    first = finished(Run(tiny(data, tmp_path / "a", signal="relative", steps=2)))
+    start = first.out / "model.safetensors"
+    again = Run(tiny(data, tmp_path / "b", start=str(start), steps=2))
+    old = load_checkpoint(start).generator.state_dict()
+    assert all(torch.equal(v, old[k]) for k, v in again.trainer.generator.state_dict().items())
+    finished(again)
+    new = load_checkpoint(again.out / "model.safetensors")
+    assert new.training["from"] == "model" and new.signal == first.spec
+    assert not all(torch.equal(v, old[k]) for k, v in new.generator.state_dict().items())
+    with pytest.raises(InputError, match="signal is category, but model.safetensors takes relative"):
+        Run(tiny(data, tmp_path / "c", start=str(start), signal="category"))
+
+
+def test_people_can_be_left_out(data: Path, tmp_path: Path) -> None:
+    run = Run(tiny(data, tmp_path / "run", exclude=("p0", "p2")))
+    assert {r.subject for r in run.manifest.rows} == {"p1", "p3"}
+    run.close()
+    with pytest.raises(InputError, match="exclude names nobody; .* has p0, p1, p2, p3"):
+        Run(tiny(data, tmp_path / "other", exclude=("nobody",)))
+
+
+def test_training_ends_in_words_where_gradients_are_none(data: Path, tmp_path: Path) -> None:
+    run = Run(tiny(data, tmp_path / "run", steps=100))
+    with torch.no_grad():
+        next(run.trainer.networks["critics"].parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="the gradients of critics were not finite 25 times in a row"):
+        list(run.train())
+    run.close()
+
+
+KILLS = """
+    import json, os, random, signal, sys, time
+    import torch
+    import torch._dynamo  # Adam does at its first step: twenty times, if not here
+    torch.set_num_threads(1)
+    from pathlib import Path
+    sys.path.insert(0, ROOT)
+    from atw_nodes.train_run import Run, begun
+    from atw_nodes.training_state import states
+    from tests.tiny_training import tiny
+    out, rng, seen = Path(OUT), random.Random(1), []
+
+    def whole(found):
+        # every state has all the bytes that its header speaks of; without torch, since a process that has used
+        # its threads must not fork
+        for path in found.values():
+            data = path.read_bytes()
+            length = int.from_bytes(data[:8], "little")
+            header = json.loads(data[8 : 8 + length])
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            assert 8 + length + max(ends) == len(data), path
+        return max(found)
+
+    config = tiny(Path(DATA), out, steps=100000, save_every=2, sample_every=3)
+    for kill in range(20):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            run = Run(config, begun(out))
+            for record in run.train():
+                os.write(writer, b"%d\\n" % record["step"])
+            os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            for _ in range(rng.randint(1, 4)):  # it is under way, at whatever speed
+                step = told.readline()
+            time.sleep(rng.uniform(0.0, 0.1))
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            step = (told.read().split() or [step])[-1]
+        seen.append((int(step) + 1, whole(states(out))))
+    print(json.dumps(seen))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, so that twenty starts cost one import")
+def test_twenty_kills_lose_little_and_break_nothing(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code = textwrap.dedent(KILLS).replace("ROOT", repr(str(ROOT))).replace("OUT", repr(str(out)))
+    code = code.replace("DATA", repr(str(data)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout)
+    assert len(seen) == 20 and seen[-1][1] > 2
+    for (made, saved), (_, later) in zip(seen, [*seen[1:], seen[-1]], strict=True):
+        assert made - saved <= 2, "at most the steps since the last save are lost"
+        assert later >= saved, "and nothing that was saved"
+    run = Run(tiny(data, out, steps=seen[-1][1] + 2), resume=True)
+    assert not list(out.glob(".*.partial*")), "what a killed process was writing is swept away"
+    finished(run)
+    straight = finished(Run(tiny(data, tmp_path / "straight", steps=seen[-1][1] + 2)))
+    same(straight.out, out)  # twenty deaths later it is the run that never died
+    steps = [json.loads(x)["step"] for x in (out / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(len(steps)))
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
+    """2 x batch 5 under torchrun agrees with 1 x batch 10 after three turns."""
+    keys = {"size": 32, "width": 4, "critic_width": 4, "critic_layers": 3, "batch": 10, "steps": 3}
+    keys |= {
+        "n_critic": 5,
+        "save_every": 3,
+        "sample_every": 0,
+        "device": "cpu",
+        "half": "off",
+        "signal": "relative",
+    }
+    made = {}
+    for name, count in (("one", 1), ("two", 2)):
+        values = {**keys, "data": str(data), "out": str(tmp_path / name)}
+        file = tmp_path / f"{name}.toml"
+        file.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
+        run = [*("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1")]
+        run += ["--master-port", str(free_port())]
+        command = [
+            sys.executable,
+            *(run if count == 2 else []),
+            "-m",
+            "atw_nodes",
+            "train",
+            str(file),
+            "--quiet",
+        ]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        made[name] = read_state(tmp_path / name)[0]
+    assert made["one"].keys() == made["two"].keys()
+    for key, value in made["one"].items():
+        if value.is_floating_point() and not key.startswith("adam"):
+            assert float((value - made["two"][key]).abs().max()) <= 1e-5, key
+    logs = [read_log(tmp_path / name) for name in ("one", "two")]
+    for key, values in logs[0].items():
+        assert values == pytest.approx(logs[1][key], abs=1e-4), key
+
+
+def test_ctrl_c_saves(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    config = tiny(data, tmp_path / "run", steps=100_000, save_every=100_000)
+    keys = {k: v for k, v in config.to_json().items() if k != "exclude"}
+    file.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()))
+    log, command = tmp_path / "run" / "log.jsonl", [sys.executable, "-m", "atw_nodes", "train", str(file)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as child:
+        assert child.stderr is not None
+        until = time.monotonic() + 120
+        while not (log.exists() and log.read_text().count("\n") > 2):
+            assert child.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+        assert child.wait(60) == 130 and "--resume goes on from there" in rest
+    step = last_step(tmp_path / "run")
+    assert step is not None and step >= 3 and f"saved at step {step}" in rest
+    assert load_checkpoint(tmp_path / "run" / "model.safetensors").training["steps"] == step
