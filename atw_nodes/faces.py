@@ -144,12 +144,17 @@ def chosen(image: Tensor, ranks: Sequence[int] | None = None, source: str = "own
     return [faces[k] for k in ranks]
 
 
-def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | None = None) -> list[Track]:
+def track(
+    frames: Iterable[Tensor],
+    fps: float = 30.0,
+    network: FaceNetwork | None = None,
+    points: Sequence[int] | None = None,
+) -> list[Track]:
     """Follow every face through ``frames`` (each [1,3,H,W], or [3,H,W] as ``read_frames`` yields them); see
     ``tracking.Track``.
 
-    Frames are read one by one and not kept. Landmarks and units are smoothed (one-euro filter), gaps of up to
-    half a second are bridged, and nothing is carried over a cut.
+    points: which landmarks to keep, all if None. Frames are read one by one and not kept. Landmarks and units
+    are smoothed (one-euro filter), gaps of up to half a second are bridged, nothing is carried over a cut.
     """
 
     def look(image: Tensor) -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -161,7 +166,7 @@ def track(frames: Iterable[Tensor], fps: float = 30.0, network: FaceNetwork | No
         frames = [f for e in eyes if (f := _frame(e, *image.shape[-2:]))]
         return [_observed(f) for f in _look(net, [image], frames) if f]
 
-    return follow((f if f.dim() == 4 else f[None] for f in frames), look, near, fps)
+    return follow((f if f.dim() == 4 else f[None] for f in frames), look, near, fps, points)
 
 
 def _observed(face: Face) -> tuple[np.ndarray, np.ndarray, float]:

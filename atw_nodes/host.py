@@ -12,7 +12,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -159,7 +159,12 @@ def load_model(name: str, hub: str = "") -> Model:
     hub = hub_address(hub)
     if hub:
         check_download(hub)
-    checkpoint = load_checkpoint(f"hf://{hub}" if hub else model_path(name))
+    return load_file(f"hf://{hub}" if hub else model_path(name))
+
+
+def load_file(source: str | Path) -> Model:
+    """A checkpoint by its path or address, for nodes that know which they want."""
+    checkpoint = load_checkpoint(source)
     generator = checkpoint.generator.requires_grad_(False)
     patcher = comfy.model_patcher.ModelPatcher(generator, mm.get_torch_device(), mm.unet_offload_device())
     return Model(checkpoint, patcher)
@@ -248,14 +253,18 @@ def out_of_memory(error: BaseException) -> bool:
     return bool(known(error)) if known else isinstance(error, torch.cuda.OutOfMemoryError)
 
 
+def spared(device: torch.device) -> tuple[Room, Callable[[BaseException], bool], Callable[[], None]]:
+    """What ``rendering`` asks for: where to begin, whether memory ran out, and how more of it is freed."""
+    return Room.on(device), out_of_memory, mm.soft_empty_cache
+
+
 def render(
     parts: Decomposed, lows: Sequence[Lows], config: ReswarpConfig, device: torch.device
 ) -> Iterator[Tensor]:
     """Frames [1,3 or 4,H,W] of ``parts`` on ``device``, or wherever there is room for them; lows: one a
     face.
     """
-    room = Room.on(device)
-    return rendering.frames(parts, lows, config, room, out_of_memory, mm.soft_empty_cache)
+    return rendering.frames(parts, lows, config, *spared(device))
 
 
 def driven(

@@ -5,28 +5,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from fractions import Fraction
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import comfy.model_management as mm
 from comfy_api.latest import InputImpl, io
 from torch import Tensor
 
 from .checkpoints import DEFAULT
-from .clips import probe, read_frames, read_sound
 from .driving import Driving, PerFace, joined, vectors
-from .host import Model, load_model, log, note, temporary, write_clip
+from .host import Model, load_model, log, note, spared, temporary, write_clip
 from .nodes_clip import note_input
 from .nodes_guard import guarded, schema
 from .nodes_parts import MODE_TIP, MODES, ModelSocket, SignalSocket
-from .nodes_sources import file_of, trim_of
+from .nodes_video import Source, opened
+from .rendering import video_frames
 from .reswarp import ReswarpConfig
-from .sockets import to_sound
-from .sound import Sound
 from .types import InputError
-from .video_source import animate_video, watch
+from .video_source import watch
 
 SOCKETS = 4  # of signals; two nodes in a row serve eight faces
 WHO = ["largest", "all faces"]  # append only: shared workflows name them
@@ -58,41 +54,6 @@ class SignalPerFace(io.ComfyNode):
         while given and given[-1] is None:
             given.pop()
         return io.NodeOutput(joined(given))
-
-
-class _Source(NamedTuple):
-    """A VIDEO that can be read more than once."""
-
-    frames: Callable[[], Iterator[Tensor]]  # [3,H,W] uint8 each
-    count: int  # about
-    size: tuple[int, int]  # (height, width)
-    fps: Fraction
-    sound: Callable[[float], Sound | None]  # of so many seconds
-
-
-@contextmanager
-def _source(video: Any) -> Iterator[_Source]:  # noqa: ANN401 (the host's)
-    if isinstance(video, InputImpl.VideoFromComponents):
-        parts = video.get_components()
-        images = parts.images
-
-        def frames() -> Iterator[Tensor]:
-            return ((i[..., :3].movedim(-1, 0) * 255).round().clamp(0, 255).byte() for i in images)
-
-        size = (images.shape[1], images.shape[2])
-        yield _Source(frames, len(images), size, Fraction(parts.frame_rate), lambda _: to_sound(parts.audio))
-        return
-    with file_of(video) as path:
-        info, (start, length) = probe(path), trim_of(video)
-        most = math.ceil(length * info.fps - 1e-3) if length else None
-        count = most or info.frames or round((info.duration - start) * info.fps)
-        yield _Source(
-            lambda: read_frames(path, start=start, max_frames=most),
-            max(1, count),
-            (info.height, info.width),
-            info.fps,
-            lambda seconds: read_sound(path, start, seconds),
-        )
 
 
 class AnimateVideo(io.ComfyNode):
@@ -137,18 +98,16 @@ class AnimateVideo(io.ComfyNode):
             raise InputError("a video's faces have no numbers that last; connect one signal for all of them")
         model, path = model or load_model(DEFAULT), temporary(".mp4")
         config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
-        with _source(video) as given:
+        with opened(video) as given:
             cast = watch(_looked(given), float(given.fps))
             spec = model.checkpoint.signal
             made = [vectors(signal, spec, shown) for shown in cast.shown]
             if dropped := made[0][1]:
                 log.warning("%s does not know %s: left out", model.checkpoint.path.stem, ", ".join(dropped))
-            height, width = given.size
-            model.ready(height * width * 30 + 2**27)
             ranks = None if faces == "all faces" else [0]
-            frames = animate_video(
-                given.frames(), model.checkpoint, cast, [v for v, _ in made], ranks, None, config
-            )
+            device = model.ready(math.prod(given.size) * 30 + 2**27)
+            wanted = (model.checkpoint, cast, [v for v, _ in made], ranks, config)
+            frames = video_frames(given.frames, *wanted, *spared(device))
             sound = given.sound(len(cast) / float(given.fps))
             facts = _note(model) if note else {}
             write_clip(path, frames, len(cast), given.size, given.fps, facts, sound)
@@ -158,7 +117,7 @@ class AnimateVideo(io.ComfyNode):
 _note = note  # the input of the node above has this name
 
 
-def _looked(given: _Source) -> Iterator[Tensor]:
+def _looked(given: Source) -> Iterator[Tensor]:
     """The first reading, which can be cancelled."""
     for frame in given.frames():
         mm.throw_exception_if_processing_interrupted()

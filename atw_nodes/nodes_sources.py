@@ -4,22 +4,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 from torch import Tensor
 
-from .clips import probe, read_frames, read_sound
-from .host import Progress, log, temporary
+from .host import Progress, log
 from .nodes_guard import guarded, schema
 from .nodes_parts import LandmarksSocket, SignalSocket
 from .nodes_signals import complaint, file_input, input_file, rate_input, stamp
+from .nodes_video import Source, opened
 from .signal_curves import gain, relative, smooth
 from .signal_files import load_signal
 from .signal_sources import from_blendshapes
@@ -224,71 +220,25 @@ class SignalFromVideo(io.ComfyNode):
         smoothing: float,
         face: int,
     ) -> io.NodeOutput:
-        if isinstance(video, InputImpl.VideoFromComponents):
-            signal, audio = _from_components(video.get_components(), face)
-        else:
-            with file_of(video) as path:
-                signal, audio = _from_file(path, trim_of(video), face)
-        return io.NodeOutput(driven_by(signal, driving, gain, smoothing), audio, signal.fps)
+        with opened(video) as given:
+            signal = driven_by(_followed(given, face), driving, gain, smoothing)
+            sound = given.sound(len(signal) / float(given.fps))
+        audio = None if sound is None else {"waveform": sound.samples[None], "sample_rate": sound.rate}
+        return io.NodeOutput(signal, audio, signal.fps)
 
 
-def _from_components(parts: Any, face: int) -> tuple[Signal, Any]:  # noqa: ANN401 (the host's)
-    """A video that another node made of images: they are in memory as it is."""
-    frames = ((image[..., :3].movedim(-1, 0) * 255).round().byte() for image in parts.images)
-    return _followed(frames, len(parts.images), Fraction(parts.frame_rate), face), parts.audio
-
-
-def _from_file(path: Path, trim: tuple[float, float], face: int) -> tuple[Signal, Any]:
-    info, (start, length) = probe(path), trim
-    count = math.ceil(length * info.fps - 1e-3) if length else None
-    expected = count or info.frames or round((info.duration - start) * info.fps)
-    frames = read_frames(path, start=start, max_frames=count)
-    signal = _followed(frames, max(1, expected), info.fps, face)
-    sound = read_sound(path, start, len(signal) / float(info.fps))
-    audio = None if sound is None else {"waveform": sound.samples[None], "sample_rate": sound.rate}
-    return signal, audio
-
-
-def _followed(frames: Iterator[Tensor], count: int, fps: Fraction, face: int) -> Signal:
-    progress = Progress(count)
+def _followed(given: Source, face: int) -> Signal:
+    progress = Progress(given.count)
 
     def watched() -> Iterator[Tensor]:
-        for frame in frames:
+        for frame in given.frames():
             progress.step(frame[None])
             yield frame.cpu()
 
-    signal, shown = follow_face(watched(), float(fps), face)
+    signal, shown = follow_face(watched(), float(given.fps), face)
     if shown < 0.9:
         log.warning("the driving face is in sight in %.0f %% of the frames", 100 * shown)
     return signal
-
-
-def trim_of(video: Any) -> tuple[float, float]:  # noqa: ANN401
-    """(start, length) in seconds that the host has cut the video to, length 0 to the end."""
-    window = getattr(video, "get_active_trim_window", None)
-    return window() if window else (0.0, 0.0)
-
-
-@contextmanager
-def file_of(video: Any) -> Iterator[Path]:  # noqa: ANN401
-    """The video's file; one that is in memory is written into ComfyUI's temp folder for a while."""
-    source = getattr(video, "get_stream_source", lambda: None)()
-    if isinstance(source, str):
-        yield Path(source)
-    elif source is None:
-        raise InputError(
-            f"video is {type(video).__name__}; connect Load Video, or another node that gives VIDEO"
-        )
-    else:
-        path = temporary(".video")
-        try:
-            source.seek(0)
-            with path.open("wb") as file:
-                while part := source.read(1 << 20):
-                    file.write(part)
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
 
 
 NODES: list[type[io.ComfyNode]] = [SignalFromCSV, SignalFromLandmarks, SignalFromVideo]

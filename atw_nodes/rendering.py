@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeAlias
 
 import torch
@@ -19,6 +20,7 @@ from .reswarp import Residuals, ReswarpConfig
 from .sockets import Decomposed, Moved, masked
 from .tiles import ROWS
 from .types import Motion, ShapeError
+from .video_source import Cast, animate_video
 
 _FEWEST_ROWS = 32
 
@@ -169,10 +171,51 @@ def frames(
     lows: one a face, of as many frames each.
     lacks_memory: whether an exception means that memory ran out. make_room: called before another try.
     """
+
+    def once(room: Room, start: int) -> Iterator[Tensor]:
+        return _once(parts, lows, config, room, start)
+
+    return tried(once, room, lacks_memory, make_room)
+
+
+def video_frames(
+    read: Callable[[], Iterator[Tensor]],
+    checkpoint: Checkpoint,
+    cast: Cast,
+    signals: Sequence[Tensor],
+    ranks: Sequence[int] | None,
+    config: ReswarpConfig,
+    room: Room,
+    lacks_memory: Callable[[BaseException], bool],
+    make_room: Callable[[], None],
+) -> Iterator[Tensor]:
+    """``animate_video`` in as much memory as there is; lacks_memory, make_room: see ``frames``.
+
+    read: the video's frames from the beginning; where memory runs out they are read again.
+    """
+
+    def once(room: Room, start: int) -> Iterator[Tensor]:
+        left, fewer = islice(read(), start, None), replace(config, rows=room.rows)
+        given = (cast, signals, ranks, None, fewer)
+        return animate_video(left, checkpoint, *given, start=start, device=room.device)
+
+    return tried(once, room, lacks_memory, make_room)
+
+
+def tried(
+    once: Callable[[Room, int], Iterator[Tensor]],
+    room: Room,
+    lacks_memory: Callable[[BaseException], bool],
+    make_room: Callable[[], None],
+) -> Iterator[Tensor]:
+    """What ``once`` yields, which goes on with less room from the frame at which memory ran out.
+
+    once: (room, first frame) -> frames from there on. lacks_memory, make_room: see ``frames``.
+    """
     done = 0
     while True:
         try:
-            for frame in _once(parts, lows, config, room, done):
+            for frame in once(room, done):
                 yield frame
                 done += 1
             return

@@ -10,7 +10,7 @@ from .checkpoints import load_face_network
 from .faces import track
 from .signal_sources import from_track
 from .signals import MAX_STEPS
-from .tracking import Track
+from .tracking import EYE_POINTS, Track
 from .types import InputError, Signal
 
 
@@ -22,7 +22,7 @@ def follow_face(frames: Iterable[Tensor], fps: float, face: int = 0) -> tuple[Si
     where there are more than ``MAX_STEPS`` frames.
     """
     network, seen = load_face_network().fused(), [0]
-    tracks = sorted(track(counted(frames, seen), fps, network), key=_hidden)
+    tracks = sorted(track(counted(frames, seen), fps, network, EYE_POINTS), key=_hidden)
     if face >= len(tracks):
         found = f"{len(tracks)} face{'s' * (len(tracks) != 1)}" if tracks else "no face"
         raise InputError(

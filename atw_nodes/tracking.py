@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .pyramid import downsample
-from .signals import eye_centres
+from .signals import EYE_CORNERS, eye_centres
 from .types import ShapeError, check_shape
 
 Array = NDArray[np.floating]
@@ -23,6 +23,7 @@ BRIDGE = 0.5  # seconds that a face may be out of sight and still be the same
 LOOK = 0.5  # seconds between searches of the whole image
 LOST = 0.5  # a confidence below this is no sighting
 SAME = 0.8  # eye distances between two sightings of one face in consecutive frames, at most
+EYE_POINTS = (*EYE_CORNERS[0], *EYE_CORNERS[1])  # landmarks that are enough to place a face: two an eye
 CUT, RESTLESS = 0.10, 4.0  # mean grey difference of a cut: at least this, and so many times the usual
 
 
@@ -60,8 +61,8 @@ class Track:
     """One face over T consecutive frames.
 
     identity: 0, 1, ... in order of appearance. start: index of the first frame. landmarks: [T,478,2] float32
-    pixels, units: [T,N] float32, both smoothed. confidence: [T] float32, 0 where the face was out of sight
-    and its place is interpolated.
+    pixels (or those that were asked for), units: [T,N] float32, both smoothed. confidence: [T] float32, 0
+    where the face was out of sight and its place is interpolated.
     """
 
     identity: int
@@ -73,11 +74,14 @@ class Track:
 
 @dataclass
 class _Open:
-    """A track that goes on."""
+    """A track that goes on. last: all landmarks where it was last seen; of each frame those of ``kept``."""
 
     identity: int
     start: int
+    kept: Sequence[int] | slice
+    last: Array = field(default_factory=lambda: np.zeros((0, 2)))
     landmarks: list[Array] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
     units: list[Array] = field(default_factory=list)
     confidence: list[float] = field(default_factory=list)
     missing: int = 0
@@ -87,11 +91,15 @@ class _Open:
         marks, units, confidence = seen
         for k in range(self.missing):  # equal steps: the k-th is this share of what is left of the way
             share = 1 / (self.missing + 1 - k)
-            self.confidence.append(0.0)
-            self.landmarks.append(self.landmarks[-1] + (marks - self.landmarks[-1]) * share)
-            self.units.append(self.units[-1] + (units - self.units[-1]) * share)
+            between = self.units[-1] + (units - self.units[-1]) * share
+            self._append(self.last + (marks - self.last) * share, between, 0.0)
         self.missing = 0
-        self.landmarks.append(marks)
+        self._append(marks, units, confidence)
+
+    def _append(self, marks: Array, units: Array, confidence: float) -> None:
+        self.last = marks
+        self.landmarks.append(np.array(marks[self.kept]))
+        self.sizes.append(_place(marks)[1])
         self.units.append(units)
         self.confidence.append(confidence)
 
@@ -143,12 +151,15 @@ def follow(
     look: Callable[[Tensor], list[Seen]],
     near: Callable[[Tensor, Sequence[Array]], list[Seen]],
     fps: float,
+    points: Sequence[int] | None = None,
 ) -> list[Track]:
     """Tracks of every face in ``frames`` ([1,3,H,W] each, of one size), the largest face first.
 
     look: every face of an image. near: faces again, given their landmarks a frame ago; cheaper, and asked
-    whenever possible. Frames are read one by one and not kept.
+    whenever possible. points: which landmarks to keep of every frame, all if None: in a long video they are
+    most of the memory. Frames are read one by one and not kept.
     """
+    kept = slice(None) if points is None else list(points)
     tracks: list[_Open] = []
     live: list[_Open] = []
     cuts, size, due = _Cuts(), None, 0
@@ -164,13 +175,13 @@ def follow(
             due = index + max(1, round(LOOK * fps))
         _update(live, seen)
         for extra in _unclaimed(live, seen):
-            track = _Open(len(tracks), index)
+            track = _Open(len(tracks), index, kept)
             track.add(extra)
             tracks.append(track)
             live.append(track)
         live = [t for t in live if t.missing <= BRIDGE * fps]
-    done = [_finish(t, fps) for t in tracks if len(t.landmarks) >= 3 or max(t.confidence) >= 0.8]
-    return sorted(done, key=lambda t: -float(np.mean([_place(m)[1] for m in t.landmarks])))
+    done = [t for t in tracks if len(t.landmarks) >= 3 or max(t.confidence) >= 0.8]
+    return [_finish(t, fps) for t in sorted(done, key=lambda t: -float(np.mean(t.sizes)))]
 
 
 def _sightings(
@@ -181,7 +192,7 @@ def _sightings(
     search: bool,
 ) -> list[Seen]:
     """Who is in the image: by a look where they were, by a search when that is due or somebody is missing."""
-    known = [t.landmarks[-1] for t in live]
+    known = [t.last for t in live]
     seen = [s for s in near(image, known) if s[2] >= LOST] if known and not search else []
     if not search and len(_assign(known, seen)) == len(known):
         return seen
@@ -194,7 +205,7 @@ def _update(live: Sequence[_Open], seen: Sequence[Seen]) -> None:
     lost = [t for t in live if t.missing]
     left = list(seen)
     for group, reach in ((there, SAME), (lost, 2 * SAME)):
-        found = _assign([t.landmarks[-1] for t in group], left, reach)
+        found = _assign([t.last for t in group], left, reach)
         for i, track in enumerate(group):
             if i in found:
                 track.add(left[found[i]])
@@ -205,13 +216,13 @@ def _update(live: Sequence[_Open], seen: Sequence[Seen]) -> None:
 
 def _unclaimed(live: Sequence[_Open], seen: Sequence[Seen]) -> list[Seen]:
     """Sightings that no live track has just taken, nor sits on."""
-    taken = [t.landmarks[-1] for t in live if not t.missing]
+    taken = [t.last for t in live if not t.missing]
     return [s for s in seen if not any(s[0] is marks for marks in taken) and not _assign(taken, [s], 0.4)]
 
 
 def _finish(track: _Open, fps: float) -> Track:
     marks = np.stack(track.landmarks).astype(np.float64)
-    apart = float(np.median([_place(m)[1] for m in marks])) or 1.0
+    apart = float(np.median(track.sizes)) or 1.0
     steady = OneEuro(fps, min_cutoff=0.5, beta=4.0)  # speeds in eye distances a second
     calm = OneEuro(fps, min_cutoff=1.5, beta=3.0)
     return Track(

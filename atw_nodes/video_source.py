@@ -22,6 +22,7 @@ from .faces import track
 from .frames import frame_from_landmarks
 from .reswarp import ReswarpConfig
 from .signal_video import counted
+from .tracking import EYE_POINTS
 from .types import FaceFrame, InputError, ShapeError
 
 
@@ -56,7 +57,7 @@ def watch(frames: Iterable[Tensor], fps: float) -> Cast:
             size[0] = (frame.shape[-2], frame.shape[-1])
             yield frame
 
-    tracks = track(sized(), fps, network)
+    tracks = track(sized(), fps, network, EYE_POINTS)
     if not tracks:
         raise InputError(
             f"nobody is seen in the video's {count[0]} frames; a frontal face of at least 40 pixels is seen "
@@ -79,7 +80,7 @@ def fixed(count: int, frame: FaceFrame, shown: Mapping[str, float]) -> Cast:
 
 def _frame(marks: np.ndarray, size: tuple[int, int]) -> FaceFrame | None:
     try:
-        return frame_from_landmarks(torch.from_numpy(marks), *size)
+        return frame_from_landmarks(torch.from_numpy(marks), *size, (0, 1), (2, 3))  # of EYE_POINTS
     except InputError:  # it left the picture
         return None
 
@@ -93,18 +94,21 @@ def animate_video(
     ranks: Sequence[int] | None = (0,),
     weights: Sequence[float] | None = None,
     config: ReswarpConfig | None = None,
+    start: int = 0,
+    device: torch.device | None = None,
 ) -> Iterator[Tensor]:
     """Frames [1,3,H,W] of a video, animated; the next may be written over one, so use it at once.
 
-    frames: as ``watch`` saw them. signals: by the number of a face, [1,N] for the whole video or [T,N], a
-    step a frame, whose last holds. ranks: which faces of each frame, 0 being the largest; None: all. weights:
-    one a frame. Where nobody is seen, or nothing is asked for, a frame passes bit for bit.
+    frames: as ``watch`` saw them, from number ``start`` on. signals: by the number of a face, [1,N] for the
+    whole video or [T,N], a step a frame, whose last holds. ranks: which faces of each frame, 0 being the
+    largest; None: all. weights: one a frame. device: where photos are worked on, the generator's if not
+    given. Where nobody is seen, or nothing is asked for, a frame passes bit for bit.
     """
     if len(signals) != len(cast.shown):
         raise ShapeError(f"{len(signals)} signals for {len(cast.shown)} faces in the video; give one a face")
-    device, relative = next(checkpoint.generator.parameters()).device, checkpoint.signal.kind == "relative"
-    buffer: Tensor | None = None
-    for index, frame in enumerate(frames):
+    device = device or next(checkpoint.generator.parameters()).device
+    relative, buffer = checkpoint.signal.kind == "relative", None
+    for index, frame in enumerate(frames, start):
         if index >= len(cast):
             raise ShapeError(f"the video has more than the {len(cast)} frames that were watched")
         photo, there = frame[None], cast.at(index, ranks)

@@ -136,6 +136,7 @@ VIEWS = {
     "9-driven-by-a-table": stream,
     "10-two-faces": wide,
     "11-animate-a-video": stream,
+    "12-driven-by-a-video": stream,
 }
 
 

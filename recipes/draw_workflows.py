@@ -23,6 +23,8 @@ PICTURE = 230  # room below the widgets of a node that shows one
 PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview", "ATWSignalPlot")
 PICTURES += ("ATWActionUnits",)
 PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
+PROGRESS += ("ATWSignalFromVideo", "ATWAnimateVideo")
+UPLOADS = ("image_upload", "video_upload")  # a button below the name of the file
 PLAYERS = ("SaveVideo", "ATWSaveVideo")  # as high as the node is wide
 BLUE, GREEN, OCHRE, VIOLET = "#3f789e", "#5c8a5c", "#b58b2a", "#7a5c9e"
 MODEL, UNITS_MODEL = "atw-smile-128", "atw-au-128"
@@ -37,7 +39,7 @@ def options_of(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 def unsent(spec: dict[str, Any], owner: str) -> str:
     """What the page puts behind ``owner``: its upload button, or what becomes of a seed."""
-    return "image" if options_of(spec, owner).get("image_upload") else "fixed"
+    return "image" if set(UPLOADS) & set(options_of(spec, owner)) else "fixed"
 
 
 class Socket(NamedTuple):
@@ -546,6 +548,56 @@ def of_a_video(info: dict[str, Any]) -> Graph:
     return g
 
 
+def of_a_driver(info: dict[str, Any]) -> Graph:
+    g = Graph(info)
+    image = photo(g, 1024, BOTH)
+    g.column(280, skip=60)
+    first = g.next
+    other = g.add("ImageFlip", "Another face", image=image, flip_method="y-axis: horizontally")["IMAGE"]
+    model = g.add("ATWLoadModel", checkpoint=UNITS_MODEL)["model"]
+    acts = {"expression": "surprise", "frames": 32, "model": model}
+    clip = g.add("ATWAnimatePortrait", "It is surprised: the driving video", image=other, **acts)["video"]
+    g.group("Who drives", first, VIOLET)
+    g.column(280)
+    first = g.next
+    frame = g.add("ATWFaceFrame", image=image)["frame"]
+    parts = g.add("ATWDecompose", image=image, frame=frame)
+    g.group("Who is driven", first, BLUE)
+    g.below(first, 280)
+    first = g.next
+    g.mute(g.add("LoadVideo", "Load Video (your own driver)"))
+    g.note(
+        "Your own driving video",
+        "1. Click **Load Video**, press **Ctrl+M** to un-mute it, choose a file.\n"
+        "2. Drag its **VIDEO** dot onto `video` of **ATW Signal From Video**. Run.",
+        120,
+    )
+    g.group("Or a driver of your own", first, VIOLET)
+    g.column(330)
+    first = g.next
+    read = g.add("ATWSignalFromVideo", video=clip, smoothing=0.04)
+    g.add("ATWSignalPlot", "What was read", signal=read["signal"])
+    g.group("Follow", first, GREEN)
+    g.column(330)
+    first = g.next
+    wires = {"model": model, "residuals": parts["residuals"]}
+    wires |= {"signal": read["signal"], "audio": read["audio"]}
+    video = g.add("ATWRenderVideo", **wires)["video"]
+    g.group("Animate", first, GREEN)
+    g.column(520)
+    first = g.next
+    g.add("SaveVideo", video=video, filename_prefix="video/ATW-driven-by-a-video")
+    about(
+        g,
+        "The face in a video moves the face in a photo: frame by frame, at the photo's resolution, with the "
+        "video's rate and sound.\n\n*relative* takes the changes from the video's first frame, so begin with "
+        "a calm face; *absolute* takes what is shown. `gain` makes it weaker or stronger.",
+        150,
+    )
+    g.group("Result", first, OCHRE)
+    return g
+
+
 GRAPHS = {
     "1-smile-a-portrait": still,
     "2-smile-clip": clip,
@@ -558,6 +610,7 @@ GRAPHS = {
     "9-driven-by-a-table": driven,
     "10-two-faces": two_faces,
     "11-animate-a-video": of_a_video,
+    "12-driven-by-a-video": of_a_driver,
 }
 
 

@@ -4,8 +4,8 @@
 
 DATA: folder with manifest.csv of the face data (see README). RUN: receives a manifest of the London set with
 units measured between two photos of a person, one run a row (``RUN/full``, ``RUN/no-cycle`` ...; an
-unfinished one goes on), ``RUN/table2.md`` and ``RUN/table2.png``. Same steps, same seed, same people left out, who are
-measured:
+unfinished one goes on), ``RUN/table2.md`` and ``RUN/table2.png``. Same steps, seed and people left out,
+who are measured:
 
 landmark: squared pixels of 64 between the motion at their landmarks and the true one.
 units: sum over units of the squared difference between what our face network reads in the result and in the

@@ -36,7 +36,7 @@ def widgets(node: dict[str, Any]) -> list[str]:
                     name in ("seed", "noise_seed") and kind == "INT"
                 ):
                     names.append("")
-                if options.get("image_upload"):
+                if options.get("image_upload") or options.get("video_upload"):
                     names.append("")
     return names
 
@@ -86,8 +86,11 @@ def record(url: str, graphs: list[dict[str, Any]]) -> None:
     for node in keep.values():  # what lies in somebody's folders is nobody else's business
         for group in node["input"].values():
             for spec in group.values():
-                if len(spec) > 1 and isinstance(spec[1], dict) and spec[1].get("image_upload"):
-                    spec[0] = []
+                if len(spec) > 1 and isinstance(spec[1], dict):
+                    if spec[1].get("image_upload"):
+                        spec[0] = []
+                    if spec[1].get("video_upload"):
+                        spec[1]["options"] = []
     INFO.parent.mkdir(parents=True, exist_ok=True)
     INFO.write_text(json.dumps(keep, indent=1, sort_keys=False) + "\n", encoding="utf-8")
 

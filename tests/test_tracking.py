@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from atw_nodes.signals import EYE_CORNERS
-from atw_nodes.tracking import OneEuro, Track, follow
+from atw_nodes.tracking import EYE_POINTS, OneEuro, Track, follow
 from atw_nodes.types import ShapeError
 
 FPS = 20.0
@@ -171,6 +171,27 @@ def test_frames_are_not_kept() -> None:
 
     follow(frames(), scene.look, scene.near, FPS)
     assert len(alive) == 30
+
+
+def test_landmarks_that_nobody_asks_for_are_not_kept() -> None:
+    """They were a long video's memory: 4 KB a frame, and four times that while they were smoothed."""
+    seen: list[weakref.ref] = []
+    scene = Scene(lambda t: [] if 10 <= t < 13 else [(100 + t, 80)])
+    true = scene._seen
+
+    def watched() -> list:
+        sightings = true()
+        gc.collect()
+        assert sum(r() is not None for r in seen) <= 2, "of a sighting or two, however many there were"
+        seen.extend(weakref.ref(marks) for marks, _, _ in sightings)
+        return sightings
+
+    scene._seen = watched  # type: ignore[method-assign]
+    (few,) = follow(scene.frames(30), scene.look, scene.near, FPS, EYE_POINTS)
+    (all_,), _ = run(scene.places, 30)
+    assert len(seen) == 27 and few.landmarks.shape == (30, 4, 2)
+    assert np.array_equal(few.landmarks, all_.landmarks[:, list(EYE_POINTS)])
+    assert np.array_equal(few.confidence, all_.confidence) and np.array_equal(few.units, all_.units)
 
 
 def test_frames_of_another_size_are_refused() -> None:

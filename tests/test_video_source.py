@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import atw_nodes.animate as animate
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint
 from atw_nodes.cli import main
 from atw_nodes.clips import probe, read_frames, read_sound
 from atw_nodes.images import read_photo
 from atw_nodes.pyramid import downsample
+from atw_nodes.rendering import Room, video_frames
+from atw_nodes.reswarp import ReswarpConfig
 from atw_nodes.signals import curve
 from atw_nodes.sound import Sound
 from atw_nodes.types import FaceFrame, InputError, ShapeError
@@ -127,6 +130,39 @@ def test_frames_are_not_kept(cast: Cast, model: Checkpoint) -> None:
     for _ in animate_video(thin(), model, cast, [torch.ones(1, 3)]):
         gc.collect()
         assert sum(h() is not None for h in held) <= 2
+
+
+def test_it_goes_on_with_less_when_memory_runs_out(
+    shot: list[Tensor], cast: Cast, model: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the frame at which it happened, on as many rows as were left then; each frame comes once."""
+    true, rows, fails, readings = animate.frames_of, [], {2, 3}, []
+
+    def thin(faces, lows, config, out, alpha) -> Iterator[Tensor]:
+        rows.append(config.rows)
+        if len(rows) - 1 in fails:
+            raise MemoryError
+        yield from true(faces, lows, config, out, alpha)
+
+    def read() -> Iterator[Tensor]:
+        readings.append(len(rows))
+        return iter(shot)
+
+    def made() -> list[Tensor]:
+        given = (model, cast, [torch.ones(1, 3)], [0], ReswarpConfig(), Room(torch.device("cpu")))
+        full = (lambda error: isinstance(error, MemoryError), gc.collect)
+        return [f.clone() for f in video_frames(read, *given, *full)]
+
+    whole = made()
+    assert readings == [0], "where there is room, the video is read once"
+    monkeypatch.setattr(animate, "frames_of", thin)
+    got = made()
+    assert rows == [256, 256, 256, 128, *[64] * (SEEN - 2)] and readings[1:] == [0, 3, 4]
+    assert len(got) == len(shot)
+    assert all((a.int() - b.int()).abs().max() <= 1 for a, b in zip(got, whole, strict=True))
+    fails.update(range(100))
+    with pytest.raises(MemoryError):  # there is nothing less
+        made()
 
 
 def test_who_is_chosen() -> None:

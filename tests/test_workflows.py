@@ -79,7 +79,11 @@ def test_templates_welcome(path: Path) -> None:
     notes = " ".join(n["widgets_values"][0] for n in nodes if n["type"] == "MarkdownNote")
     assert "Ctrl+M" in notes
     titles = {n["title"] for n in nodes if n["type"] == "MarkdownNote"}
-    assert titles == {"Your own photo", "About this workflow"}
+    wanted = {"Your own photo", "About this workflow"}
+    for film in (n for n in nodes if n["type"] == "LoadVideo"):
+        wanted.add("Your own driving video")
+        assert film["mode"] == 2 and film["widgets_values"][0] == "", "nobody's file, in nobody's way"
+    assert titles == wanted
     assert all(n["mode"] in (0, 2) for n in nodes)
 
 

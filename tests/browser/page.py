@@ -24,7 +24,41 @@ NODES = """() => app.graph._nodes.map(n => ({
 
 # drawn without a graphics card, 60 pictures a second take a core that the server needs
 CALM = "() => app.extensionManager.setting.set('LiteGraph.Canvas.MaximumFps', 8)"
+# beside Run, on new pages and on old ones
+ARROW = "[data-testid=queue-mode-menu-trigger], [data-testid=queue-button] .p-splitbutton-dropdown"
+DIALOG = "[role=dialog]:visible, .p-dialog:visible"
 VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
+FIND = "const node = app.graph._nodes.find(n => n.type === kind)"
+# where a point of the graph is on the screen
+SPOT = """([x, y]) => {
+  const box = app.canvas.canvas.getBoundingClientRect(), ds = app.canvas.ds
+  return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
+}"""
+# [left, top, width, height] of a widget in the graph
+WIDGET = f"""([kind, name]) => {{
+  {FIND}, widget = node.widgets.find(w => w.name === name)
+  return [node.pos[0], node.pos[1] + widget.last_y, node.size[0], 20, widget.value, widget.options]
+}}"""
+# where a socket is in the graph; side: inputs or outputs
+SOCKET = f"""([kind, side, name]) => {{
+  {FIND}, slot = node[side].findIndex(s => s.name === name)
+  return [...node.getConnectionPos(side === 'inputs', slot)]
+}}"""
+TITLE = f"kind => {{ {FIND}; return [node.pos[0] + node.size[0] / 2, node.pos[1] - 15] }}"
+SHOWN = (
+    f"kind => {{ {FIND}; return (node.imgs || []).filter(i => i.naturalWidth > 0).map(i => i.src).join() }}"
+)
+# milliseconds from the next release of the mouse until a node shows another picture
+AWAIT = f"""kind => {{
+  {FIND}, seen = () => (node.imgs || []).filter(i => i.complete && i.naturalWidth).map(i => i.src).join()
+  const before = seen()
+  window.atwPicture = new Promise(done => window.addEventListener('pointerup', () => {{
+    const begun = performance.now()
+    const timer = setInterval(() => {{
+      if (seen() && seen() !== before) {{ clearInterval(timer); done(performance.now() - begun) }}
+    }}, 5)
+  }}, {{capture: true, once: true}}))
+}}"""
 
 
 def chromium() -> str | None:
@@ -69,14 +103,15 @@ class ComfyPage:
 
     def dialogs(self) -> list[str]:
         """The words of every dialog that is open."""
-        return self.page.locator("[role=dialog]:visible, .p-dialog:visible").all_inner_texts()
+        return self.page.locator(DIALOG).all_inner_texts()
 
     def choose(self, pack: str, name: str) -> None:
         """Open a template as a person does, from the page's template browser."""
         self.page.evaluate("() => void app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        self.page.get_by_text(pack, exact=True).first.click()
+        offered = self.page.locator(DIALOG)
+        offered.get_by_text(pack, exact=True).first.click()
         self.page.evaluate("() => app.graph.clear()")
-        self.page.get_by_text(name, exact=True).first.click()
+        offered.get_by_text(name, exact=True).first.click()
         self.page.wait_for_function("() => app.graph._nodes.length > 0")
         self.page.wait_for_timeout(600)
         self.whole()
@@ -121,6 +156,60 @@ class ComfyPage:
                 break
             self.page.wait_for_timeout(250)
         return tuple(self.page.evaluate("() => window.atwEnd"))
+
+    def mode(self, name: str) -> None:
+        """What the arrow beside Run offers: ``Run``, ``Run (On Change)``, ``Run (Instant)``."""
+        self.page.locator(ARROW).click()
+        item = self.page.get_by_role("menuitem", name=name, exact=True)
+        item.click()
+        self.page.wait_for_timeout(500)
+        if item.is_visible():  # newer pages leave it open, and swallow the click elsewhere that closes it
+            self.page.mouse.click(800, 890)
+            item.wait_for(state="hidden")
+
+    def spot(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the graph is on the screen."""
+        return tuple(self.page.evaluate(SPOT, [x, y]))
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """With the mouse, between points of the graph."""
+        self.page.mouse.move(*self.spot(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.spot(*end), steps=5)
+        self.page.mouse.up()
+
+    def slide(self, kind: str, name: str, value: float) -> float:
+        """Move a slider with the mouse; seconds until the node shows another picture."""
+        left, top, width, height, now, limits = self.page.evaluate(WIDGET, [kind, name])
+        inner, low, high = width - 30, limits["min"], limits["max"]  # 15 on either side are not the slider
+        places = [(left + 15 + inner * (v - low) / (high - low), top + height / 2) for v in (now, value)]
+        self.page.evaluate(AWAIT, kind)
+        self.drag(*places)
+        found = self.page.evaluate(WIDGET, [kind, name])[4]
+        assert abs(found - value) < 0.1, f"the slider was to stand at {value}, it stands at {found}"
+        return self.page.evaluate("() => window.atwPicture") / 1000
+
+    def connect(self, kind: str, output: str, to: str, name: str) -> None:
+        """Drag a wire, from an output by its name to the input ``name`` of another node."""
+        ends = ([kind, "outputs", output], [to, "inputs", name])
+        self.drag(*(self.page.evaluate(SOCKET, end) for end in ends))
+
+    def unmute(self, kind: str) -> None:
+        """Click a node, press Ctrl+M."""
+        self.page.mouse.click(*self.spot(*self.page.evaluate(TITLE, kind)))
+        self.page.keyboard.press("Control+m")
+
+    def upload(self, kind: str, path: Path) -> None:
+        """Click a node's upload button, choose a file."""
+        left, top, width, height, *_ = self.page.evaluate(WIDGET, [kind, "upload"])
+        with self.page.expect_file_chooser() as asked:
+            self.page.mouse.click(*self.spot(left + width / 2, top + height / 2))
+        asked.value.set_files(str(path))
+        self.page.wait_for_timeout(1000)
+
+    def shown(self, kind: str) -> bytes:
+        """The picture that a node shows, as a file."""
+        return self.page.request.get(self.page.evaluate(SHOWN, kind)).body()
 
     def blind(self, shown: tuple[str, ...]) -> list[str]:
         """Nodes of the kinds ``shown`` that show nothing."""

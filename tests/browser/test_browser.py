@@ -9,8 +9,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from atw_nodes.clips import read_frames
+from atw_nodes.video import ClipWriter
 from tests.host.server import PACK, ROOT, Server
 
 from .page import ComfyPage
@@ -86,3 +91,43 @@ def test_broken_graph_is_noticed(page: ComfyPage) -> None:
     page.load(graph)
     with pytest.raises(AssertionError):
         check_graph(page, load(ROOT / "tests" / "api" / TEMPLATES[0].name))
+
+
+def test_run_on_change_is_a_live_editor(page: ComfyPage, server: Server) -> None:
+    """A slider that is moved makes a new picture, without a press on Run."""
+    page.fresh()
+    page.choose(PACK, "7-expression-editor")
+    end, told = page.run(600, ("ATWActionUnits",))
+    assert end == "execution_success", told
+    before = page.shown("ATWActionUnits")
+    page.mode("Run (On Change)")
+    try:
+        page.slide("ATWActionUnits", "AU26", 1.0)
+        assert page.shown("ATWActionUnits") != before
+        server.until(lambda: not any(server.get("/queue").values()), 600)
+    finally:
+        page.mode("Run")
+    assert page.faults(PACK) == []
+
+
+def test_a_driving_video_of_ones_own(page: ComfyPage, server: Server, tmp_path: Path) -> None:
+    """As the note in the template says, where the input folder held no video to begin with."""
+    made = tmp_path / "mine.mp4"
+    with ClipWriter(made, 160, 160, 12) as clip, Image.open(ROOT / "assets" / "portrait-4k.jpg") as image:
+        for _ in range(3):
+            clip.write(torch.from_numpy(np.array(image.resize((160, 160)))).movedim(-1, 0))
+    page.fresh()
+    page.choose(PACK, "12-driven-by-a-video")
+    assert "LoadVideo" not in {n["class_type"] for n in page.prompt().values()}
+    page.unmute("LoadVideo")
+    page.upload("LoadVideo", made)
+    page.connect("LoadVideo", "VIDEO", "ATWSignalFromVideo", "video")
+    sent = page.prompt()
+    (number,) = [k for k, n in sent.items() if n["class_type"] == "LoadVideo"]
+    (reader,) = [n for n in sent.values() if n["class_type"] == "ATWSignalFromVideo"]
+    assert sent[number]["inputs"]["file"] == made.name and reader["inputs"]["video"] == [number, 0]
+    end, told = page.run(600, PICTURES + PLAYERS)
+    assert end == "execution_success", told
+    saved = sorted((server.folder / "output" / "video").glob("ATW-driven-by-a-video*"))[-1]
+    assert sum(1 for _ in read_frames(saved)) == 3
+    assert page.faults(PACK) == []

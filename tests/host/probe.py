@@ -141,15 +141,14 @@ class Landmarks(Probe):
 class Full(Probe):
     """Lets the card run full in the first ``fails`` tries of our rendering; passes its input on."""
 
-    RETURN_TYPES = ("ATW_RESIDUALS",)
+    RETURN_TYPES = (ANY,)
 
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"residuals": ("ATW_RESIDUALS",), "fails": ("INT", {})}}
+        return {"required": {"thing": (ANY,), "fails": ("INT", {})}}
 
-    def run(self, residuals, fails):
-        rendering = ours("rendering")
-        true = getattr(rendering.frames_of, "true", rendering.frames_of)
+    def run(self, thing, fails):
+        true = getattr(ours("rendering").frames_of, "true", ours("rendering").frames_of)
         left = [fails]
 
         def full(*args):
@@ -160,8 +159,9 @@ class Full(Probe):
                 yield frame
 
         full.true = true
-        rendering.frames_of = full
-        return (residuals,)
+        for name in ("rendering", "animate"):  # of a photo, of a video
+            ours(name).frames_of = full
+        return (thing,)
 
 
 class Hub(Probe):

@@ -26,6 +26,7 @@ LENGTHS = {
     "8-keyframes-and-blinks": 69,
     "9-driven-by-a-table": 100,
     "11-animate-a-video": 16,
+    "12-driven-by-a-video": 32,
 }  # frames, else 24
 RELEASED = sorted(
     p for p in (ROOT / "tests" / "workflows_released").rglob("*.json") if p.name != "object_info.json"

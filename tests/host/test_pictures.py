@@ -90,7 +90,7 @@ def test_masks(server: Server) -> None:
 def test_a_full_card_is_survived(server: Server) -> None:
     """The first tries run out of memory: less is worked on, the result is the same."""
     prompt = reswarp(parts())
-    prompt["90"] = node("ProbeFull", residuals=["4", 1], fails=2)
+    prompt["90"] = node("ProbeFull", thing=["4", 1], fails=2)
     prompt["91"] = prompt["8"] | {"inputs": prompt["8"]["inputs"] | {"residuals": ["90", 0]}}
     found = measured(server, prompt, ["91", 0], ["8", 0], ["3", 1])
     assert found["apart"] <= 1 / 255 + 1e-6
