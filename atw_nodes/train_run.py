@@ -82,11 +82,11 @@ class Run:
             torch.manual_seed(config.seed)
             generator, self.spec = self._generator()
             self.trainer = self._trainer(generator)
+        self._board = self._tensorboard()  # before the run is begun: the extra may be missing
         if resume:
             self.trainer.resume()
         else:
             self._begin()
-        self._board = self._tensorboard()
 
     def _generator(self) -> tuple[Generator, SignalSpec]:
         c = self.config

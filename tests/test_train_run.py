@@ -13,13 +13,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from atw_nodes.checkpoints import load_checkpoint
-from atw_nodes.train_run import Run, read_log, settings_of
+from atw_nodes.train_run import Run, begun, read_log, settings_of
 from atw_nodes.training_state import last_step, read_state, states
-from atw_nodes.types import CheckpointError, InputError
+from atw_nodes.types import CheckpointError, InputError, MissingExtraError
 
 from .tiny_training import drawn, tiny
 
@@ -327,3 +328,26 @@ def test_ctrl_c_saves(data: Path, tmp_path: Path) -> None:
     step = last_step(tmp_path / "run")
     assert step is not None and step >= 3 and f"saved at step {step}" in rest
     assert load_checkpoint(tmp_path / "run" / "model.safetensors").training["steps"] == step
+
+
+def test_pairs_can_teach_beside_the_discriminators(tmp_path: Path) -> None:
+    """Landmarks of a person's other photo as a further weight: the motion comes to follow them."""
+    table = drawn(tmp_path, side=96)
+    marks = np.random.default_rng(0).uniform(30, 66, (8, 478, 2)).astype(np.float32)
+    marks[1::2] = marks[0::2] + [3.0, 0.0]  # the smiling photo: all 3 of 96 pixels to the right
+    np.save(tmp_path / "landmarks.npy", marks)
+    weights = {"lambda_landmark": 1.0, "lambda_photometric": 1.0, "lambda_adv": 0.0, "lambda_cyc": 0.0}
+    weights |= {"lambda_ref": 0.0, "augment": 0.0, "rate": 5e-3, "steps": 30, "save_every": 30}
+    run = finished(Run(tiny(table, tmp_path / "run", signal="relative", **weights)))
+    seen = read_log(run.out)["generator/landmark"]
+    assert sum(seen[-8:]) < 0.6 * sum(seen[:8])
+    assert "generator/photometric" in read_log(run.out)
+
+
+def test_an_extra_that_is_missing_names_its_command(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingExtraError, match="pip install tensorboard"):
+        Run(tiny(data, tmp_path / "run", tensorboard=True))
+    assert not begun(tmp_path / "run"), "nothing was begun"
