@@ -1,6 +1,6 @@
 """How fast does it learn? Images a second of one turn of Algorithm 1 (5 D + 1 G) beside GANimation's.
 
-    python benchmarks/training.py [--ganimation CHECKOUT] [--batch N] [--turns N] [--markdown FILE]
+    python benchmarks/training.py [--ganimation CHECKOUT] [--width N] [--batch N] [--turns N] [--markdown F]
 
 CHECKOUT: of the published GANimation, whose step has the same schedule (Pumarola et al. 2018; the paper's
 baseline). Its model file is read as it is but for what a processor without CUDA and a Python after 3.6 need.
@@ -64,7 +64,7 @@ def ours(batch: int, width: int, critic: tuple[int, int], folder: Path) -> Calla
     return trainer.one
 
 
-def theirs(checkout: Path, batch: int, width: int | None) -> Callable[[], object]:
+def theirs(checkout: Path, batch: int, width: int) -> Callable[[], object]:
     """One turn of GANimation's: five updates of D, of which the last is followed by one of G."""
     copy = Path(tempfile.mkdtemp())
     for name in ("models", "networks", "utils"):
@@ -80,10 +80,9 @@ def theirs(checkout: Path, batch: int, width: int | None) -> Callable[[], object
     sys.modules.setdefault("utils", types.ModuleType("utils")).__path__ = [str(copy / "utils")]  # type: ignore[attr-defined]
     model = importlib.import_module("models.ganimation")
     networks = importlib.import_module("networks.networks")
-    if width:
-        build = networks.NetworksFactory.get_by_name
-        networks.NetworksFactory.get_by_name = staticmethod(lambda n, **k: build(n, conv_dim=width, **k))
-        model.NetworksFactory = networks.NetworksFactory
+    build = networks.NetworksFactory.get_by_name
+    networks.NetworksFactory.get_by_name = staticmethod(lambda n, **k: build(n, conv_dim=width, **k))
+    model.NetworksFactory = networks.NetworksFactory
     options = SimpleNamespace(
         gpu_ids=[], is_train=True, checkpoints_dir="", name="", cond_nc=UNITS, lr_G=1e-4, lr_D=1e-4,
         G_adam_b1=0.5, G_adam_b2=0.999, D_adam_b1=0.5, D_adam_b2=0.999, load_epoch=0, batch_size=batch,
@@ -121,6 +120,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--ganimation", type=Path)
+    parser.add_argument("--width", type=int, default=64, help="GANimation's; 64 as published")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--markdown", type=Path)
@@ -128,12 +128,15 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     turns = {
         "ours, width 32 (default)": ours(args.batch, 32, (32, 5), folder),
-        "ours, width 32, discriminators as GANimation's": ours(args.batch, 32, (64, 6), folder),
+        f"ours, width 32, discriminators of width {args.width}, 6 layers": ours(
+            args.batch, 32, (args.width, 6), folder
+        ),
     }
+    rival = f"GANimation, width {args.width}" + " (as published)" * (args.width == 64)
     if args.ganimation:
-        turns["GANimation as published, width 64"] = theirs(args.ganimation, args.batch, None)
+        turns[rival] = theirs(args.ganimation, args.batch, args.width)
     speed = timed(turns, args.turns, args.batch)
-    base = speed.get("GANimation as published, width 64")
+    base = speed.get(rival)
     lines = [
         f"| batch {args.batch}, {SIDE} x {SIDE} | images/s of a turn | times GANimation |",
         "|---|---|---|",
