@@ -137,15 +137,22 @@ class LabelSampler:
         self.cursor = int(state["cursor"])
 
     def _next(self, n: int) -> Tensor:
-        """[n] rows, going on where the last batch ended."""
-        rows, m = [], len(self.labels)
-        while len(rows) < n:
-            epoch, at = divmod(self.cursor, m)
-            order = torch.randperm(m, generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch))
-            some = order[at : at + n - len(rows)].tolist()
-            rows += some
-            self.cursor += len(some)
+        """[n] rows, going on where the last batch ended; the photos of as many more are decoded meanwhile."""
+        rows = self._rows_at(self.cursor, n)
+        self.cursor += n
+        self.pictures.ahead(self._rows_at(self.cursor, n))
         return torch.tensor(rows)
+
+    def _rows_at(self, cursor: int, n: int) -> list[int]:
+        """``n`` rows from a place in the endless row of epochs, each an order of its own."""
+        rows: list[int] = []
+        while len(rows) < n:
+            epoch, at = divmod(cursor + len(rows), len(self.labels))
+            order = torch.randperm(
+                len(self.labels), generator=torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+            )
+            rows += order[at : at + n - len(rows)].tolist()
+        return rows
 
     def batch(self, n: int, g: torch.Generator, part: tuple[int, int] = (0, 1)) -> Batch:
         """Everything is drawn for ``n`` rows; images are made for the ``part`` (which, of how many) of
