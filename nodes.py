@@ -11,16 +11,19 @@ class AtwExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         from .atw_nodes import (
             nodes_clip,
+            nodes_dataset,
             nodes_motion,
             nodes_parts,
             nodes_several,
             nodes_signals,
             nodes_sources,
+            nodes_training,
             nodes_units,
         )
         from .atw_nodes.host import register_models
 
         register_models()
         signals = [*nodes_units.NODES, *nodes_signals.NODES, *nodes_sources.NODES]
-        several = nodes_several.NODES
-        return [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES, *signals, *several]
+        training = [*nodes_dataset.NODES, *nodes_training.NODES]
+        parts = [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES]
+        return [*parts, *signals, *nodes_several.NODES, *training]

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from functools import partial
 
 from torch import Tensor, nn
@@ -13,32 +12,9 @@ from . import losses as L
 from . import paper_losses as P
 from .discriminators import Remembered, pair
 from .networks import Generator
+from .train_weights import Weights
 from .training import Judges, Phase
-from .types import SignalSpec
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The lambdas of Eq. 3 and 10; 0 leaves a term out (Table 2). cyc is the text's lambda_rec.
-
-    sigma is Eq. 1's. The rest is ours (``losses.py``); landmark and photometric need pairs of photos of one
-    person with landmarks.
-    """
-
-    cyc: float = 10.0
-    adv: float = 1.0
-    drv: float = 1.0
-    warp: float = 1.0
-    ref: float = 10.0
-    sigma: float = P.SIGMA
-    landmark: float = 0.0
-    photometric: float = 0.0
-    smooth: float = 0.0
-
-    @property
-    def supervised(self) -> bool:
-        """Whether a term needs pairs with landmarks."""
-        return self.landmark > 0 or self.photometric > 0
+from .types import InputError, SignalSpec
 
 
 def phases(
@@ -56,6 +32,8 @@ def phases(
     }
     generator = {"cycle": w.cyc, "adversarial": w.adv, "driving": w.drv, "warp": w.warp, "refine": w.ref}
     generator |= {k: getattr(w, k) for k in ("landmark", "photometric", "smooth")}
+    if not _used(generator):
+        raise InputError("all weights of the generator's losses are 0; set one of them above 0")
     how = {"stop": steps if decay < 1 else 1 << 60, "rate": rate, "decay": decay}
     made = [Phase("generator", "generator", _used(generator), **how)]
     if _used(critics):
@@ -90,8 +68,3 @@ def judges(generator: Generator, spec: SignalSpec, width: int = 32, layers: int 
     }
     networks: dict[str, nn.Module] = {"critics": critics}
     return Judges(networks, table, remembered=(real, warped))
-
-
-def weight_names() -> tuple[str, ...]:
-    """Names of all weights, in order."""
-    return tuple(f.name for f in fields(Weights))

@@ -45,7 +45,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Write tensors and one JSON object under ``path``: first to a temporary name, then renamed."""
     flat = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     with atomic_path(Path(path)) as temporary:
+        mode = temporary.stat().st_mode
         save_file(flat, str(temporary), {"atw": json.dumps(metadata)})
+        os.chmod(temporary, mode)  # safetensors leaves a file that its owner alone can read
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

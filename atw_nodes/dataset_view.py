@@ -30,8 +30,8 @@ def listed(root: Path) -> list[str]:
         found += [
             str(inner / f) for f in sorted(files) if f.endswith(".csv") and _is_manifest(Path(folder, f))
         ]
-        if len([f for f in folders if _has_photos(Path(folder, f))]) > 1:
-            found.append(str(inner) if inner.parts else ".")
+        if inner.parts and sum(_has_photos(Path(folder, f)) for f in folders) > 1:
+            found.append(str(inner))
         if len(found) >= MOST:
             break
     return [Path(f).as_posix() for f in found[:MOST]]
@@ -52,6 +52,16 @@ def _has_photos(folder: Path) -> bool:
             return any(e.name.lower().endswith(SUFFIXES) for e in entries)
     except OSError:
         return False
+
+
+def stamp(place: Path) -> str:
+    """Changes when the manifest at ``place`` does, or the files of a folder of sorted photos."""
+    file = place / "manifest.csv" if place.is_dir() else place
+    if file.is_file():
+        stats = [p.stat() for p in (file, file.parent / "landmarks.npy") if p.is_file()]
+        return " ".join(f"{s.st_mtime_ns}:{s.st_size}" for s in stats)
+    inner = [(os.stat(folder).st_mtime_ns, len(names)) for folder, _, names in os.walk(place)]
+    return f"{max((t for t, _ in inner), default=0)}:{sum(n for _, n in inner)}"
 
 
 def opened(place: Path, progress: Callable[[int, int], None] | None = None) -> Manifest:

@@ -18,7 +18,9 @@ from comfy_api.latest import io
 
 from .driving import Named, PerFace
 from .host import Model
+from .manifest import Manifest
 from .sockets import Decomposed, Found, Moved
+from .train_config import Training
 from .types import InputError, Signal
 
 _SOCKETS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -27,6 +29,8 @@ _SOCKETS: dict[str, tuple[tuple[type, ...], str]] = {
     "ATW_RESIDUALS": ((Decomposed,), "ATW Decompose"),
     "ATW_SIGNAL": ((Named, Signal, PerFace), "ATW Expression"),
     "ATW_MOTION": ((Moved,), "ATW Generator"),
+    "ATW_DATASET": ((Manifest,), "ATW Dataset"),
+    "ATW_TRAINER": ((Training,), "ATW Trainer"),
 }
 LONGEST_TEXT = 100_000
 

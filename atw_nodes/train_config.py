@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .algorithm import Weights
 from .networks import GeneratorConfig
-from .training import TrainConfig, half_pays
+from .train_weights import Weights
+from .training_state import last_step
 from .types import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from .training import TrainConfig
 
 _PLAIN = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 _PLAIN |= {"tuple[str, ...]": 'a list of texts such as ["set/subject"]'}
@@ -100,6 +104,8 @@ class RunConfig:
         return GeneratorConfig(signal, self.size, self.width, conditioning=self.conditioning)  # type: ignore[arg-type]
 
     def trainer(self, device_type: str) -> TrainConfig:
+        from .training import TrainConfig, half_pays  # nodes read settings without loading what trains
+
         pays = half_pays() if device_type == "cpu" else device_type == "cuda"
         half = pays if self.half == "auto" else self.half == "on"
         return TrainConfig(
@@ -176,3 +182,18 @@ def read_config(path: Path, **override: Any) -> RunConfig:  # noqa: ANN401
     if start.endswith(".safetensors") and not start.startswith("hf://"):
         start = str(here / start)
     return replace(config, data=str(here / config.data), out=str(here / config.out), start=start)
+
+
+def begun(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (Path(folder) / "run.json").is_file() or last_step(folder) is not None
+
+
+def settings_of(folder: Path) -> RunConfig:
+    """The settings that the run in ``folder`` was begun with."""
+    file = Path(folder) / "run.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} holds no run that can be read ({error}); begin a new one") from error
+    return from_settings(values["settings"], str(file))

@@ -30,28 +30,13 @@ from .manifest import Manifest, read_manifest
 from .networks import Generator
 from .sheets import contact_sheet, motion_view
 from .train_card import card
-from .train_config import RunConfig, from_settings
+from .train_config import RunConfig, begun
 from .training import Trainer
 from .training_state import last_step
 from .types import InputError, SignalSpec
 
 SHOWN = 5  # photos in a sample sheet
 COLUMNS = ("photo", "motion", "coarse", "refined", "cycle")
-
-
-def begun(folder: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (Path(folder) / "run.json").is_file() or last_step(folder) is not None
-
-
-def settings_of(folder: Path) -> RunConfig:
-    """The settings that the run in ``folder`` was begun with."""
-    file = Path(folder) / "run.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no run that can be read ({error}); begin a new one") from error
-    return from_settings(values["settings"], str(file))
 
 
 class Run:
@@ -80,7 +65,7 @@ class Run:
         )
         with torch.random.fork_rng(devices=[]):  # weights from the seed; the caller's randomness stays
             torch.manual_seed(config.seed)
-            generator, self.spec = self._generator()
+            generator, self.spec = self._generator(resume)
             self.trainer = self._trainer(generator)
         self._board = self._tensorboard()  # before the run is begun: the extra may be missing
         if resume:
@@ -88,10 +73,15 @@ class Run:
         else:
             self._begin()
 
-    def _generator(self) -> tuple[Generator, SignalSpec]:
+    def _start(self, resume: bool) -> str | Path:
+        """What a run is fine-tuned from; for one that goes on its own model will do, which is built alike."""
+        own = self.out / "model.safetensors"
+        return own if resume and own.is_file() else self.config.start
+
+    def _generator(self, resume: bool) -> tuple[Generator, SignalSpec]:
         c = self.config
         if c.start:
-            old = load_checkpoint(c.start)
+            old = load_checkpoint(self._start(resume))
             if c.signal not in ("auto", old.signal.kind):
                 raise InputError(
                     f"signal is {c.signal}, but {old.path.name} takes {old.signal.kind}; say auto, or begin "
@@ -199,7 +189,7 @@ class Run:
         settings = {k: v for k, v in self.config.to_json().items() if k not in hidden}
         start = self.config.start
         return {
-            "data": f"{self.manifest.path.name}: {len(self.manifest.rows)} photos",
+            "data": f"{'/'.join(self.manifest.path.parts[-2:])}: {len(self.manifest.rows)} photos",
             "skipped": len(self.manifest.skipped),
             "licence": self.config.licence or "not stated",
             "from": (start if start.startswith("hf://") else Path(start).stem) if start else "",

@@ -60,6 +60,9 @@ MOUTH = [
     *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409),
     *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415),
 ]
+# A person's change is measured in these, with a ridge that costs people trained on 0.01 of how close units
+# come to their smile's landmarks: with less, units that cancel each other are read into it
+MEASURED, RIDGE = (*FIT, "AU14", "AU17", "AU23"), 0.1
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 JUDGE = """
 import json, sys, runpy
@@ -186,7 +189,7 @@ def smiles(
     for p, file in files.items():
         photo = read_photo(file).pixels
         frame = frame_from_landmarks(torch.from_numpy(marks[p].astype(np.float32)), *photo.shape[-2:])
-        change = Actor(marks[p], marks[p][:1], learnt).fit(marks[f"{p}_true"], FIT)
+        change = Actor(marks[p], marks[p][:1], learnt).fit(marks[f"{p}_true"], MEASURED, RIDGE)
         given = model.signal.vector({u: float(v) for u, v in zip(UNITS, change, strict=True)})
         signals = {"given": given} | {f"happy{s:g}": model.signal.preset("happiness", s) for s in STRENGTHS}
         made[p] = [judge.out / f"{p}_{k}.jpg" for k in signals]

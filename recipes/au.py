@@ -42,9 +42,9 @@ STEPS = {"motion": 750, "refine": 1050}
 SIDE = 64  # of the squares around the mouth
 PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 4.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
-# A judge of landmarks reads a moved mouth as less, or more, than it moved: what brings a unit at 1 to what is
-# meant by 1, on people of whom there is one photo (nothing of their smiles can have been learnt by heart)
-READ = {"AU10": 0.92, "AU12": 1.09, "AU15": 1.15, "AU26": 1.15}
+# A judge of landmarks reads a moved mouth as less, or more, than it moved: gains that bring other people's
+# smiles to what is meant by them, on people of whom there is one photo (whose own cannot be known by heart)
+READ = {"AU15": 1.1, "AU25": 0.92, "AU26": 1.1}
 FROM = "atw-smile-128"  # whose convolutions both networks start from
 
 

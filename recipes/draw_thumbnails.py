@@ -115,6 +115,12 @@ def editor(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     return crop(show("At the photo's size")[0], FACE).resize((SIDE, SIDE))
 
 
+def training(show: Callable[[str], list[Image.Image]]) -> Image.Image:
+    """What it learns from, and the first two rows of its samples."""
+    data, sheet = show("What it learns from")[0], show("Three steps a press of Run")[0]
+    return tiles([crop(data, (0, 0, 0.5, 1)), crop(sheet, (0, 0, 1, 0.485))], 1)
+
+
 def wide(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     """Both faces, side by side."""
     whole = show("At the photo's size")[0]
@@ -137,6 +143,7 @@ VIEWS = {
     "10-two-faces": wide,
     "11-animate-a-video": stream,
     "12-driven-by-a-video": stream,
+    "13-train-your-own": training,
 }
 
 

@@ -33,8 +33,8 @@ from atw_nodes.losses import landmark
 from atw_nodes.manifest import Row, write_manifest
 from atw_nodes.sheets import contact_sheet
 from atw_nodes.signals import unit_change
-from atw_nodes.train_config import RunConfig
-from atw_nodes.train_run import Run, begun, read_log
+from atw_nodes.train_config import RunConfig, begun
+from atw_nodes.train_run import Run, read_log
 from atw_nodes.types import FaceFrame
 
 NAMES = ("AU10", "AU12", "AU25")
@@ -54,7 +54,7 @@ def labelled(data: Path, out: Path) -> Path:
     file = out / "manifest.csv"
     if file.exists():
         return file
-    faces = read_faces(data, 32, exclude=HELD_OUT)
+    faces = read_faces(data, 32, exclude=HELD_OUT)  # nobody who is measured on
     marks, rows = faces.landmarks.numpy(), []
     for neutral, smiling in faces.pairs():
         change = unit_change(marks[neutral], marks[smiling], NAMES)

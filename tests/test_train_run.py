@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from atw_nodes.checkpoints import load_checkpoint
-from atw_nodes.train_run import Run, begun, read_log, settings_of
+from atw_nodes.train_config import begun, settings_of
+from atw_nodes.train_run import Run, read_log
 from atw_nodes.training_state import last_step, read_state, states
 from atw_nodes.types import CheckpointError, InputError, MissingExtraError
 
@@ -172,6 +173,9 @@ def test_fine_tuning_begins_from_a_model(data: Path, tmp_path: Path) -> None:
     new = load_checkpoint(again.out / "model.safetensors")
     assert new.training["from"] == "model" and new.signal == first.spec
     assert not all(torch.equal(v, old[k]) for k, v in new.generator.state_dict().items())
+    start.unlink()  # a run goes on without what it began from
+    assert finished(Run(tiny(data, tmp_path / "b", start=str(start), steps=3), resume=True)).step == 3
+    start = tmp_path / "b" / "model.safetensors"
     with pytest.raises(InputError, match="signal is category, but model.safetensors takes relative"):
         Run(tiny(data, tmp_path / "c", start=str(start), signal="category"))
 
@@ -200,7 +204,8 @@ KILLS = """
     torch.set_num_threads(1)
     from pathlib import Path
     sys.path.insert(0, ROOT)
-    from atw_nodes.train_run import Run, begun
+    from atw_nodes.train_config import begun
+    from atw_nodes.train_run import Run
     from atw_nodes.training_state import states
     from tests.tiny_training import tiny
     out, rng, seen = Path(OUT), random.Random(1), []

@@ -83,6 +83,8 @@ def test_templates_welcome(path: Path) -> None:
     for film in (n for n in nodes if n["type"] == "LoadVideo"):
         wanted.add("Your own driving video")
         assert film["mode"] == 2 and film["widgets_values"][0] == "", "nobody's file, in nobody's way"
+    if any(n["type"] == "ATWDataset" for n in nodes):
+        wanted.add("Your own faces")
     assert titles == wanted
     assert all(n["mode"] in (0, 2) for n in nodes)
 

@@ -22,7 +22,7 @@ from .page import ComfyPage
 
 sys.path.append(str(ROOT / "recipes"))
 
-from draw_workflows import PICTURES, PLAYERS  # noqa: E402
+from graph_page import PICTURES, PLAYERS  # noqa: E402
 from twins import twin  # noqa: E402
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
