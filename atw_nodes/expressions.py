@@ -17,7 +17,7 @@ from .types import InputError, SignalSpec
 
 BASIC: dict[str, dict[str, float]] = {
     "neutral": {},
-    "happiness": {"AU06": 0.8, "AU12": 0.8, "AU25": 0.25},
+    "happiness": {"AU06": 0.5, "AU12": 0.9, "AU25": 0.25},
     "sadness": {"AU01": 0.8, "AU04": 0.5, "AU15": 0.7},
     "surprise": {"AU01": 0.8, "AU02": 0.8, "AU05": 0.7, "AU26": 0.6},
     "fear": {

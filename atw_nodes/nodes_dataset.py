@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 from .dataset_view import listed, opened, overview, stamp, summary
 from .example_faces import drawn_faces
 from .host import Progress, inside, to_image
+from .manifest import Manifest
 from .nodes_guard import guarded, schema
 from .nodes_parts import PORTRAIT
 from .types import AtwError, InputError
@@ -37,6 +38,19 @@ def place_of(source: str) -> Path:
             "or a CSV with a column image, there and refresh the page (R)"
         )
     return inside(root / source, [root])
+
+
+def within(manifest: Manifest, place: Path) -> None:
+    """Refuse a table that shows photos from elsewhere: anybody who can upload one could look around."""
+    root = place if place.is_dir() else Path(folder_paths.get_input_directory())
+    for file in {r.image.parent: r.image for r in manifest.rows}.values():
+        try:
+            inside(file, [root, Path(folder_paths.get_input_directory())])
+        except InputError as error:
+            raise InputError(
+                f"{place.name} names {file}, which lies outside ComfyUI/input; put the photos there, or train on "
+                "the command line"
+            ) from error
 
 
 class Dataset(io.ComfyNode):
@@ -90,6 +104,7 @@ class Dataset(io.ComfyNode):
             bars[0].step()
 
         manifest = opened(place, tell)
+        within(manifest, place)
         shown = to_image(overview(manifest)[None])
         return io.NodeOutput(manifest, shown, summary(manifest), ui=ui.PreviewImage(shown, cls=cls))
 

@@ -265,3 +265,16 @@ def test_what_is_wrong_is_said(server: Server, source: str, change: dict[str, An
     else:
         assert told in server.error(prompt)
     assert not folder_of(server, "wrong").exists()
+
+
+def test_a_table_shows_photos_of_the_input_folder_alone(server: Server, source: str) -> None:
+    secret = server.folder / "secret"
+    table = drawn(secret)
+    named = server.folder / "input" / "elsewhere.csv"
+    rows = table.read_text().splitlines()
+    named.write_text("\n".join([rows[0], *(f"{secret}/{r}" for r in rows[1:])]))
+    try:
+        said = server.error(training("elsewhere.csv", "elsewhere"))
+        assert "which lies outside ComfyUI/input; put the photos there" in said
+    finally:
+        named.unlink()
