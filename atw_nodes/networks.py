@@ -25,7 +25,8 @@ class GeneratorConfig:
     than the small image the motion is made. max_displacement: bound of the motion, in fractions of the frame
     (the paper's factor on tanh). zero: signal length over which motion and refinement fade in; 0 switches
     the fade off (paper, a = 1). refine_source: the Refinement network also sees the photo, the motion and
-    the signal, not O^w alone (paper).
+    the signal, not O^w alone (paper). neutral_paint: what refinement adds is no greener or
+    bluer than grey, unless the photo is: teeth, lips and skin are not, half-painted teeth come out so.
     """
 
     signal: int
@@ -38,6 +39,7 @@ class GeneratorConfig:
     zero: float = 0.5
     refine_source: bool = True
     field_scale: int = 1
+    neutral_paint: bool = False
 
     def __post_init__(self) -> None:
         if self.signal < 1 or self.width < 1 or self.size < 8 or self.size % 4:
@@ -303,6 +305,11 @@ class Generator(nn.Module):
             tiled = signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])
             x = torch.cat([x, low * 2 - 1, field / self.config.max_displacement, tiled], 1)
         change = self.refine(x, signal).float() / 2  # the networks' [-1,1] is twice our [0,1]
+        if self.config.neutral_paint:
+            made = coarse + change
+            least = made[:, 1:] - (coarse[:, 1:] - coarse[:, :1]).clamp_min(0)  # of red, by green and by blue
+            lift = (least.amax(1, keepdim=True) - made[:, :1]).clamp_min(0)
+            change = torch.cat([change[:, :1] + lift, change[:, 1:]], 1)
         return coarse + self.strength(signal.float()) * change
 
     def forward(

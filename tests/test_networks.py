@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,25 @@ def test_a_finer_motion_moves_the_small_image_as_the_photo() -> None:
     here, plain = warped_low(eye, fine)[0], backward_warp(eye, downsample(fine, (64, 64)))
     assert float(truth.min()) > 0.7  # shut: no more than its line
     assert float((here - truth).abs().max()) < 0.5 * float((plain - truth).abs().max())
+
+
+def test_neutral_paint_is_no_greener_than_grey_unless_the_photo_is() -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(2, size=32, width=4, motion_blocks=1, refine_blocks=1)
+    plain, neutral = Generator(config), Generator(replace(config, neutral_paint=True))
+    for p in plain.refine.parameters():
+        p.data.mul_(3)  # paints something
+    neutral.load_state_dict(plain.state_dict())
+    low, field = torch.rand(4, 3, 32, 32), torch.zeros(4, 2, 32, 32)
+    signal = torch.ones(4, 2)
+    with torch.no_grad():
+        coarse, a = plain.refine_warped(low, signal, field)
+        _, b = neutral.refine_warped(low, signal, field)
+        _, still = neutral.refine_warped(low, 0 * signal, field)
+    assert torch.equal(still, coarse), "zero is zero"
+    red, others = b[:, :1], b[:, 1:]
+    allowed = (coarse[:, 1:] - coarse[:, :1]).clamp_min(0)
+    share = 1 - float(plain.strength(signal)[0])  # what of the fade to zero is left at this signal
+    assert float((others - allowed - red).max()) < share + 1e-5
+    assert torch.equal(a[:, 1:], b[:, 1:]) and bool((b[:, 0] >= a[:, 0] - 1e-6).all()), "red alone is lifted"
+    assert float((a[:, 1:] - allowed - a[:, :1]).max()) > float((others - allowed - red).max())
