@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from atw_nodes.expressions import presets
+from atw_nodes.expressions import BASIC, presets
 from atw_nodes.keyframes import parse_keyframes
 from atw_nodes.signal_files import (
     load_keyframes,
@@ -87,7 +87,9 @@ def test_keyframe_files(tmp_path: Path) -> None:
     assert signal.fps == 25 and len(signal) == 26 and signal.column("AU45")[-1] == 1
     assert load_signal(path, fps=10).fps == 10
     bare = put(tmp_path / "bare.json", {"0": {}, "1": {"happiness": 1}})
-    assert load_signal(bare, expressions=presets()).column("AU12")[-1] == pytest.approx(0.8)
+    assert load_signal(bare, expressions=presets()).column("AU12")[-1] == pytest.approx(
+        BASIC["happiness"]["AU12"]
+    )
     with pytest.raises(InputError, match="bare.json: 'happiness' is unknown"):
         load_signal(bare)
     with pytest.raises(InputError, match="a.json: loops is unknown in atw-keyframes; expected keyframes"):

@@ -111,7 +111,14 @@ class ComfyPage:
         offered = self.page.locator(DIALOG)
         offered.get_by_text(pack, exact=True).first.click()
         self.page.evaluate("() => app.graph.clear()")
-        offered.get_by_text(name, exact=True).first.click()
+        wanted = offered.get_by_text(name, exact=True).first
+        offered.get_by_text("1-smile-a-portrait", exact=True).first.hover()
+        for _ in range(40):  # cards appear as one scrolls
+            if wanted.count():
+                break
+            self.page.mouse.wheel(0, 500)
+            self.page.wait_for_timeout(150)
+        wanted.click()
         self.page.wait_for_function("() => app.graph._nodes.length > 0")
         self.page.wait_for_timeout(600)
         self.whole()

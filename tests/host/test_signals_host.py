@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from atw_nodes.checkpoints import save_checkpoint
+from atw_nodes.expressions import EXPRESSIONS
 from atw_nodes.networks import GeneratorConfig
 from atw_nodes.signals import UNITS
 from atw_nodes.sound import Sound
@@ -101,7 +102,7 @@ def test_sliders_preset_and_signal_add_up(server: Server) -> None:
     prompt = {"2": base, "1": sliders("happiness", 0.5, {"signal": ["2", 0]}, AU12=-0.2, AU45=0.3)}
     signal = signal_of(server, prompt)
     assert signal["absolute"] is False and len(signal["values"]) == 1
-    assert column(signal, "AU12") == pytest.approx([0.4 - 0.2 + 0.34])
+    assert column(signal, "AU12") == pytest.approx([0.5 * EXPRESSIONS["happiness"]["AU12"] - 0.2 + 0.34])
     assert column(signal, "AU45") == pytest.approx([0.3])
 
 
@@ -150,7 +151,8 @@ def test_a_frame_of_another_photo_is_refused(server: Server, units: str) -> None
 def test_keyframes(server: Server) -> None:
     signal = signal_of(server, {"1": keyframes("0:\n0.2: AU12=0.8, AU45=1\n0.4: happiness=0.5")})
     assert (signal["fps"], len(signal["values"])) == (10.0, 5)
-    assert column(signal, "AU12") == pytest.approx([0, 0.4, 0.8, 0.6, 0.4])
+    half = 0.5 * EXPRESSIONS["happiness"]["AU12"]
+    assert column(signal, "AU12") == pytest.approx([0, 0.4, 0.8, (0.8 + half) / 2, half])
     assert len(signal_of(server, {"1": keyframes("0: AU12=1", seconds=3.0)})["values"]) == 30
     with pytest.raises(RefusedError, match="line 2"):
         server.start(
