@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_faces, cli_signals, cli_train, cli_training, cli_video
+from . import __version__, cli_faces, cli_manifest, cli_signals, cli_train, cli_video
 from .terminal import Parser, bounded, check_output, pick_device, progress
 from .types import AtwError, InputError, OutputError
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--quiet", action="store_true", help="no progress bar")
     a.set_defaults(run=_animate)
     cli_faces.add_commands(commands)
-    cli_training.add_manifest(commands)
+    cli_manifest.add_manifest(commands)
     cli_train.add_train(commands)
     return parser
 

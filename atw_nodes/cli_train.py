@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +43,38 @@ def _train(args: argparse.Namespace) -> int:
     if not quiet:
         sys.stderr.write(_greeting(run, left))
     try:
-        for _ in progress(_spoken(run, quiet), left, quiet, "steps"):
-            pass
-    except KeyboardInterrupt:
-        run.stop()
-        if not quiet:
-            sys.stderr.write(f"\nsaved at step {run.step}; --resume goes on from there\n")
-        return 130
+        with _asked_to_stop() as asked:
+            for _ in progress(_spoken(run, quiet), left, quiet, "steps"):
+                if run.group.any(bool(asked)):
+                    run.stop()
+                    if not quiet:
+                        sys.stderr.write(f"\nsaved at step {run.step}; --resume goes on from there\n")
+                    return 130
     finally:
         run.close()
     if not quiet:
         sys.stderr.write(f"{run.out / 'model.safetensors'}: {run.step} steps\n")
     return 0
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Receives Ctrl+C and polite kills. A step is finished first: half of one cannot be gone on from. A
+    second Ctrl+C ends at once.
+    """
+    asked: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _greeting(run: Run, left: int) -> str:

@@ -83,11 +83,10 @@ def _of_folders(place: Path, progress: Callable[[int, int], None] | None) -> Man
             rows.append(row)
         if progress:
             progress(done, len(found.rows))
-    categories = sorted({r.category for r in rows if r.category})
     if not rows:
         some = "; ".join(f"{s.file}: {s.reason}" for s in skipped[:3]) or "it has none"
         raise InputError(f"{place}: no photos to train on ({some}); put them into one folder a category")
-    return Manifest(place / "manifest.csv", tuple(rows), tuple(categories), (), 1.0, tuple(skipped))
+    return Manifest(place / "manifest.csv", tuple(rows), skipped=tuple(skipped))
 
 
 def overview(manifest: Manifest) -> Tensor:

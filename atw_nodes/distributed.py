@@ -47,6 +47,15 @@ class Group:
         dist.all_reduce(stacked)
         return dict(zip(values, (stacked / self.size).unbind(), strict=True))
 
+    def any(self, asked: bool) -> bool:
+        """Whether any of the processes says so."""
+        if self.size == 1:
+            return asked
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        told = torch.tensor([float(asked)], device=device)
+        dist.all_reduce(told)
+        return bool(told.item())
+
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:

@@ -130,7 +130,7 @@ class LabelSampler:
 
     def state(self) -> dict[str, Any]:
         """Where in the data it is; ``restore`` goes on from there."""
-        return {"cursor": self.cursor, "rows": len(self.labels)}
+        return {"cursor": self.cursor}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue at a saved place. The order of an epoch depends on the seed and on the number of rows."""

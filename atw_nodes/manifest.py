@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,17 +52,25 @@ class Row:
 class Manifest:
     """The rows of a manifest that can be used.
 
-    categories: sorted. units: those known of any row, in the order of ``signals.UNITS``. margin: side of a
-    photo's central square over that of the canonical square. ignored: columns that mean nothing here.
+    margin: side of a photo's central square over that of the canonical square. ignored: columns that mean
+    nothing here.
     """
 
     path: Path
     rows: tuple[Row, ...]
-    categories: tuple[str, ...]
-    units: tuple[str, ...]
     margin: float = 1.0
     skipped: tuple[Skipped, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    @cached_property
+    def categories(self) -> tuple[str, ...]:
+        """Those of any row, sorted."""
+        return tuple(sorted({r.category for r in self.rows if r.category}))
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """Those known of any row, in the order of ``signals.UNITS``."""
+        return tuple(u for u in UNITS if any(u in r.units for r in self.rows))
 
 
 def read_manifest(
@@ -95,15 +104,7 @@ def read_manifest(
                 progress(done, total)
     if not rows:
         raise InputError(_nothing(table, skipped))
-    return Manifest(
-        table.file,
-        tuple(rows),
-        tuple(sorted({r.category for r in rows if r.category})),
-        tuple(u for u in UNITS if any(u in r.units for r in rows)),
-        margin,
-        tuple(skipped),
-        table.ignored,
-    )
+    return Manifest(table.file, tuple(rows), margin, tuple(skipped), table.ignored)
 
 
 def _nothing(table: _Table, skipped: Sequence[Skipped]) -> str:

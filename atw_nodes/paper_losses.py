@@ -26,7 +26,6 @@ from .types import Generated, InputError, SignalKind
 
 Judge = Callable[[Tensor], Judged]
 Disparity = Callable[[Tensor, Tensor], Tensor]  # (wanted labels [B,N], what a head says [B,N]) -> scalar
-SIGMA = 10.0  # weight of the gradient penalty in Eq. 1
 
 
 def disparity(kind: SignalKind) -> Disparity:

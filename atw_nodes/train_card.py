@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def card(path: Path, signal: SignalSpec, config: GeneratorConfig, facts: Mapping
         "## Settings",
         "",
         "```toml",
-        *(f"{name} = {_toml(value)}" for name, value in settings.items()),
+        *(f"{name} = {json.dumps(value)}" for name, value in settings.items()),  # TOML writes these alike
         "```",
         "",
         "## Not known",
@@ -56,9 +57,3 @@ def card(path: Path, signal: SignalSpec, config: GeneratorConfig, facts: Mapping
         "",
     ]
     return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

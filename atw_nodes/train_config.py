@@ -30,7 +30,7 @@ class RunConfig:
     start: checkpoint to fine-tune, "" for a new generator of ``width``, ``size`` and ``conditioning``; paper
     builds the published network. steps: turns of Algorithm 1's outer loop, n_critic + 1 updates each. rate,
     beta1, beta2: Adam's. decay: share of the steps after which the rate falls; 1 keeps it. lambda_*, sigma:
-    weights of the losses (``algorithm.Weights``). sample_every: steps between sample sheets, 0 for none.
+    weights of the losses (``train_weights.Weights``). sample_every: steps between sample sheets, 0 for none.
     device: auto, cpu, cuda. half: bfloat16 where it is safe; auto where it pays. augment: how strongly crops
     and colours vary, 1 as designed, 0 not at all. licence: of the training data, written into the card.
     exclude: people ("set/subject" as in the manifest) who are left out, for measuring on them later.
@@ -193,7 +193,7 @@ def settings_of(folder: Path) -> RunConfig:
     """The settings that the run in ``folder`` was begun with."""
     file = Path(folder) / "run.json"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(file.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder} holds no run that can be read ({error}); begin a new one") from error
-    return from_settings(values["settings"], str(file))
+    return from_settings(values, str(file))

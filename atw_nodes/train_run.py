@@ -29,6 +29,7 @@ from .label_sampler import Jitter, LabelSampler, spec_of
 from .manifest import Manifest, read_manifest
 from .networks import Generator
 from .sheets import contact_sheet, motion_view
+from .terminal import pick_device
 from .train_card import card
 from .train_config import RunConfig, begun
 from .training import Trainer
@@ -55,10 +56,15 @@ class Run:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config, self.out = config, Path(config.out)
-        self.device = own_device(_device(config.device))
+        self.device = own_device(pick_device(config.device))
         self.group = group or joined(self.device)
         if begun(self.out) != resume:
             raise InputError(_confused(self.out, resume))
+        if config.batch % self.group.size:
+            raise InputError(
+                f"batch {config.batch} cannot be shared out to {self.group.size} processes; "
+                "make it a multiple"
+            )
         self.group.wait()  # all have looked before one begins
         self.manifest = without(
             manifest or read_manifest(Path(config.data), progress=progress), config.exclude
@@ -68,9 +74,9 @@ class Run:
             generator, self.spec = self._generator(resume)
             self.trainer = self._trainer(generator)
         self._board = self._tensorboard()  # before the run is begun: the extra may be missing
-        if resume:
+        if last_step(self.out) is not None:
             self.trainer.resume()
-        else:
+        else:  # a run that was killed before its first state has nothing to go on from
             self._begin()
 
     def _start(self, resume: bool) -> str | Path:
@@ -232,14 +238,10 @@ def without(manifest: Manifest, people: Sequence[str]) -> Manifest:
     return replace(manifest, rows=tuple(r for r in manifest.rows if r.subject not in people))
 
 
-def _device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-
-
 def _other(labels: Tensor, row: int, turn: int) -> int:
     """Another row, of a label unlike this row's where there is one."""
-    unlike = [k for k in range(len(labels)) if not torch.equal(labels[k], labels[row])]
-    return unlike[(turn * 7919) % len(unlike)] if unlike else row
+    unlike = (labels != labels[row]).any(1).nonzero().flatten()
+    return int(unlike[(turn * 7919) % len(unlike)]) if len(unlike) else row
 
 
 def _fits(manifest: Manifest, old: Checkpoint) -> None:

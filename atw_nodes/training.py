@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -155,7 +154,8 @@ class Trainer:
             if name in used
         }
         self.random = torch.Generator().manual_seed(config.seed)
-        self.step = self.failed = 0
+        self.step = 0
+        self.failed = dict.fromkeys(used, 0)  # updates in a row that were none, of each network
         self._last: tuple[L.Batch, Generated] | None = None
 
     def _check(self) -> None:
@@ -240,15 +240,15 @@ class Trainer:
         self.group.average(network.parameters())
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.config.clip or float("inf"))
         if torch.isfinite(norm):
-            self.failed = 0
+            self.failed[phase.network] = 0
             optimizer.step()
             if network is self.generator or network is self.generator.refine:
                 self._average()
             return
-        self.failed += 1
-        if self.failed >= PATIENCE:
+        self.failed[phase.network] += 1
+        if self.failed[phase.network] >= PATIENCE:
             raise InputError(
-                f"step {self.step}: the gradients of {phase.network} were not finite {self.failed} times "
+                f"step {self.step}: the gradients of {phase.network} were not finite {PATIENCE} times "
                 f"in a row; lower the rate ({phase.rate:g}) or the weights, and go on from an earlier state"
             )
 
@@ -300,16 +300,14 @@ class Trainer:
             tensors |= dict(adam_tensors(name, optimizer))
         return tensors
 
-    def save(self, **facts: Any) -> Path | None:  # noqa: ANN401
+    def save(self) -> None:
         """Write the whole state into ``out``, atomically; ``resume`` goes on from it. One process does."""
-        path = None
         if self.group.leads:
             self.out.mkdir(parents=True, exist_ok=True)
             place = getattr(self.data, "state", dict)()
-            facts |= {"generator": self.generator.config.to_json(), "data": place, "seed": self.config.seed}
-            path = write_state(self.out, self.step, self.named(), facts, self.config.keep)
+            facts = {"generator": self.generator.config.to_json(), "data": place}
+            write_state(self.out, self.step, self.named(), facts, self.config.keep)
         self.group.wait()
-        return path
 
     def resume(self) -> int:
         """Continue from the newest state in ``out``; returns the step. Same networks only."""
@@ -323,8 +321,8 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             restore_adam(name, optimizer, tensors)
         self.random.set_state(tensors["random"])
-        with suppress(AttributeError):
-            self.data.restore(facts["data"])  # type: ignore[attr-defined]
+        if restore := getattr(self.data, "restore", None):
+            restore(facts["data"])
         self.step = int(facts["step"])
         if self.group.leads:
             sweep(self.out)

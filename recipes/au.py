@@ -40,8 +40,8 @@ BATCH = {"motion": 8, "refine": 12}
 RATE = {"motion": 8e-4, "refine": 4e-4}
 STEPS = {"motion": 750, "refine": 1050}
 SIDE = 64  # of the squares around the mouth
-PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0, "refine_unpaired": 16.0}
-PAINT["tint"] = 6.0
+PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0}
+PAINT |= {"refine_unpaired": 16.0, "tint": 6.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
 # A judge of landmarks reads a moved mouth as less, or more, than it moved: gains that bring other people's
 # smiles to what is meant by them, on people of whom there is one photo (whose own cannot be known by heart)

@@ -49,7 +49,7 @@ FLOORS: dict[int, set[str]] = {
         "algorithm",
         "cli_faces",
         "cli_signals",
-        "cli_training",
+        "cli_manifest",
         "dataset_view",
         "example_faces",
         "video_source",

@@ -180,7 +180,7 @@ def test_nothing_is_overwritten(folder: Path) -> None:
 
 
 def manifest_of(folder: Path, n: int = 5) -> Manifest:
-    return Manifest(folder / "manifest.csv", tuple(Row(folder / f"{k}.png") for k in range(n)), (), ())
+    return Manifest(folder / "manifest.csv", tuple(Row(folder / f"{k}.png") for k in range(n)))
 
 
 def levels(images: torch.Tensor) -> list[int]:

@@ -181,7 +181,7 @@ def test_the_critic_tells_real_from_fake_ever_better() -> None:
     for _ in range(40):
         adam.zero_grad()
         gap = P.wasserstein(batch, out, nets["real"])
-        (gap + P.SIGMA * P.penalty(batch, out, nets["real"])).backward()
+        (gap + Weights().sigma * P.penalty(batch, out, nets["real"])).backward()
         adam.step()
         gaps.append(-float(gap.detach()))
     assert gaps[-1] > gaps[0] + 0.05 and sum(gaps[-10:]) > sum(gaps[:10])

@@ -171,3 +171,5 @@ def test_ctrl_c_saves(data: Path, tmp_path: Path) -> None:
     step = last_step(tmp_path / "run")
     assert step is not None and step >= 3 and f"saved at step {step}" in rest
     assert load_checkpoint(tmp_path / "run" / "model.safetensors").training["steps"] == step
+    straight = finished(Run(tiny(data, tmp_path / "straight", steps=step)))
+    same(straight.out, tmp_path / "run")  # a whole number of steps

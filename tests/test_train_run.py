@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from atw_nodes.checkpoints import load_checkpoint
-from atw_nodes.train_config import begun, settings_of
+from atw_nodes.manifest import read_manifest
+from atw_nodes.train_config import begun, read_config, settings_of
 from atw_nodes.train_run import Run, read_log
 from atw_nodes.training_state import last_step, read_state, states
 from atw_nodes.types import CheckpointError, InputError, MissingExtraError
@@ -210,3 +212,35 @@ def test_an_extra_that_is_missing_names_its_command(
     with pytest.raises(MissingExtraError, match="pip install tensorboard"):
         Run(tiny(data, tmp_path / "run", tensorboard=True))
     assert not begun(tmp_path / "run"), "nothing was begun"
+
+
+def test_a_run_killed_before_its_first_state_begins_again(data: Path, tmp_path: Path) -> None:
+    config = tiny(data, tmp_path / "run", steps=2)
+    Run(config).close()
+    for path in states(tmp_path / "run").values():
+        path.unlink()
+    assert begun(tmp_path / "run")
+    assert finished(Run(config, resume=True)).step == 2
+
+
+def test_left_out_people_take_their_categories_along(data: Path, tmp_path: Path) -> None:
+    table = drawn(tmp_path / "faces")
+    table.write_text(table.read_text().replace("smiling,p3", "winking,p3"))
+    assert read_manifest(table).categories == ("neutral", "smiling", "winking")
+    run = Run(tiny(table, tmp_path / "run", signal="category", exclude=("p3",)))
+    assert run.spec.names == ("neutral", "smiling")
+    run.close()
+
+
+def test_the_cards_settings_are_settings(data: Path, tmp_path: Path) -> None:
+    run = finished(Run(tiny(data, tmp_path / "run", exclude=("p0",), licence='mine, "all"', steps=1)))
+    (block,) = re.findall(r"```toml\n(.*?)```", (run.out / "model.md").read_text(), re.DOTALL)
+    file = tmp_path / "again.toml"
+    file.write_text('data = "d"\nout = "o"\n' + block)
+    again = read_config(file)
+    assert (again.exclude, again.licence, again.width) == (("p0",), 'mine, "all"', 4)
+
+
+def test_devices_that_are_none_are_named(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gpu: not usable here"):
+        Run(tiny(data, tmp_path / "run", device="gpu"))
