@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ from .test_train_run import finished, same
 from .tiny_training import drawn, tiny
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums are equal to the bit at equal thread counts only: one, here and in every process."""
+    before, kept = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    torch.set_num_threads(before)
+    if kept is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = kept
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +148,7 @@ def test_two_processes_are_one(data: Path, tmp_path: Path) -> None:
             str(file),
             "--quiet",
         ]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
             command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=240, check=False
         )
