@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,20 @@ def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[
     if len(signal.names) != config.signal:
         raise CheckpointError(f"{path}: {len(signal.names)} signal names for a generator of {config.signal}")
     return Checkpoint(generator, signal, meta.get("training", {}), path, meta["sha"])
+
+
+def kept_checkpoint(source: str | os.PathLike[str] = DEFAULT) -> Checkpoint:
+    """``load_checkpoint``, the last four of a process kept as long as their files stay what they were. Its
+    generator stays on the device that it was last moved to.
+    """
+    path = find_checkpoint(source)
+    facts = path.stat()
+    return _kept(path.absolute(), facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=4)
+def _kept(path: Path, changed: int, size: int) -> Checkpoint:
+    return load_checkpoint(path)
 
 
 def save_face_network(path: Path, network: FaceNetwork, training: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sheet", type=Path, metavar="FILE.png", help="also write a contact sheet of the intermediates"
     )
     a.add_argument("--quiet", action="store_true", help="no progress bar")
-    a.set_defaults(run=_animate)
+    a.set_defaults(run=_animate, examine=_examine, produce=_produce)
     cli_faces.add_commands(commands)
     cli_manifest.add_manifest(commands)
     cli_train.add_train(commands)
@@ -60,17 +60,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _animate(args: argparse.Namespace) -> int:
+    _produce(args)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that cannot work, whatever the photo and the checkpoint are."""
     check_output(args.output, "-o")
     cli_signals.check_options(args)
+    _wanted(args)
+    if cli_video.is_video(args.photo):
+        cli_video.check(args, _is_still(args))
     if args.sheet is not None:
         from .files import STILL_SUFFIXES
 
         if args.sheet.suffix.lower() not in STILL_SUFFIXES:
             raise OutputError(f"--sheet {args.sheet}: expected a picture, for example sheet.png")
         check_output(args.sheet, "--sheet")
+
+
+def _examine(args: argparse.Namespace) -> None:
+    """Refuse what can be known to be wrong before a photo is read: files, names and numbers too."""
+    _check(args)
+    from .checkpoints import DEFAULT, kept_checkpoint
+    from .files import file_head
+    from .frames import frame_from_text
+
+    for path in filter(None, (args.photo, args.drive)):
+        file_head(path)
+    if args.face not in ("auto", "all"):
+        frame_from_text(args.face, 2**20, 2**20)  # the numbers; whether they lie in the photo is seen then
+    cli_signals.check_values(args, kept_checkpoint(args.checkpoint or DEFAULT).signal)
+
+
+def _produce(args: argparse.Namespace) -> int:
+    """Make what the options ask for; the number of frames."""
+    _check(args)
     import torch
 
-    from .checkpoints import DEFAULT, load_checkpoint
+    from .checkpoints import DEFAULT, kept_checkpoint
     from .images import read_photo
     from .reswarp import ReswarpConfig, ReswarpMode
 
@@ -78,7 +106,7 @@ def _animate(args: argparse.Namespace) -> int:
         return cli_video.animate(args, _is_still(args), _wanted(args))
     photo = read_photo(args.photo)
     device = pick_device(args.device)
-    checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
+    checkpoint = kept_checkpoint(args.checkpoint or DEFAULT)
     frames, shown = zip(*_seen(args, photo), strict=True)
     clip = cli_signals.clip_of(args, checkpoint.signal, shown, _is_still(args))
     checkpoint.generator.to(device)
@@ -88,7 +116,7 @@ def _animate(args: argparse.Namespace) -> int:
     _write(args, photo, pixels, checkpoint, clip, frames, config)
     if args.sheet is not None:
         _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signals, frames, config)
-    return 0
+    return 1 if _is_still(args) else len(clip)
 
 
 def _ranks(text: str) -> list[int]:

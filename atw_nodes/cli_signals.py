@@ -75,6 +75,25 @@ def check_options(args: argparse.Namespace) -> None:
             raise InputError(f"{name} is for --drive; give a driving video or file, or leave it out")
 
 
+def check_values(args: argparse.Namespace, spec: SignalSpec) -> None:
+    """Refuse names and numbers that a checkpoint with ``spec`` does not take, before any photo is read."""
+    from .driving import Named, vectors
+    from .expressions import with_presets
+    from .keyframes import parse_units
+    from .signal_files import load_keyframes
+    from .signals import UNITS
+
+    spec = with_presets(spec)
+    if args.au is not None:
+        parse_units(args.au, spec.names, spec.presets)
+    elif args.keyframes:
+        load_keyframes(args.keyframes, spec.names, spec.presets)
+    elif not args.drive:
+        vectors(Named(args.expression or "smiling", args.strength), spec, {})
+    if args.gain is not None:
+        _gains(args.gain, tuple(dict.fromkeys((*UNITS, *spec.names))))
+
+
 def clip_of(
     args: argparse.Namespace, spec: SignalSpec, shown: Sequence[Mapping[str, float] | None], still: bool
 ) -> Clip:

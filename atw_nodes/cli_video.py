@@ -28,16 +28,18 @@ def is_video(path: Path) -> bool:
 
 
 def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) -> int:
-    """Write the video of ``args.photo`` with its faces animated. ranks: which faces; None: all."""
-    _check(args, still)
-    from .checkpoints import DEFAULT, load_checkpoint
+    """Write the video of ``args.photo`` with its faces animated; the number of frames. ranks: which faces;
+    None: all.
+    """
+    check(args, still)
+    from .checkpoints import DEFAULT, kept_checkpoint
     from .clips import probe, read_sound
     from .reswarp import ReswarpConfig, ReswarpMode
     from .video import ClipWriter
     from .video_source import animate_video
 
     info, device = probe(args.photo), pick_device(args.device)
-    checkpoint = load_checkpoint(args.checkpoint or DEFAULT)
+    checkpoint = kept_checkpoint(args.checkpoint or DEFAULT)
     cast = _cast(args, info)
     shown = [units if args.estimate else None for units in cast.shown]
     signals, weights = cli_signals.over_video(args, checkpoint.signal, shown, len(cast), float(info.fps))
@@ -54,10 +56,11 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     missing = f"nobody is seen in {unseen} of {len(cast)} frames: left as they are" if unseen else None
     for note in filter(None, (writer.note, missing)):
         sys.stderr.write(f"note: {note}\n")
-    return 0
+    return writer.frames
 
 
-def _check(args: argparse.Namespace, still: bool) -> None:
+def check(args: argparse.Namespace, still: bool) -> None:
+    """Refuse options that a video in the photo's place does not take."""
     if still:
         raise InputError(
             f"-o {args.output}: a video becomes a clip; choose .mp4, .mov, .mkv, .webm, .gif or a new folder"
