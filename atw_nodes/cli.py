@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_faces, cli_manifest, cli_signals, cli_train, cli_video
+from . import __version__, cli_faces, cli_manifest, cli_render, cli_signals, cli_train, cli_video
 from .terminal import Parser, bounded, check_output, pick_device, progress
 from .types import AtwError, InputError, OutputError
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_faces.add_commands(commands)
     cli_manifest.add_manifest(commands)
     cli_train.add_train(commands)
+    cli_render.add_render(commands)
     return parser
 
 

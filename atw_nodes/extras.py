@@ -17,3 +17,12 @@ def tensorboard_writer(folder: Path) -> Any:  # noqa: ANN401 (its type is the ex
             "tensorboard = true needs TensorBoard; run: pip install tensorboard, or set it to false"
         ) from error
     return SummaryWriter(str(folder))
+
+
+def ray_module() -> Any:  # noqa: ANN401
+    """Ray itself."""
+    try:
+        import ray  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise MissingExtraError('--ray needs Ray; run: pip install "ray", or leave --ray out') from error
+    return ray
