@@ -1,10 +1,12 @@
 # make test    set up .venv and run every check          make demo    animate two portraits into demo-out/
-# make lint    the static checks alone                   make bench   the benchmarks that need no data
+# make lint    the static checks alone                   make bench   time and memory, into benchmarks/RESULTS.md
 PYTHON ?= python3
 # For our own environment alone. Users keep the torch that ComfyUI brought.
 TORCH ?= torch==2.13.0
 # Files of tests at a time
 JOBS ?= 2
+# Options of the benchmark, such as BENCH="--liveportrait PATH"
+BENCH ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
@@ -39,7 +41,7 @@ demo: $(VENV)/.demo
 	$(PY) recipes/demo.py demo-out
 
 bench: $(VENV)/.base
-	$(PY) benchmarks/memory.py
+	$(PY) benchmarks/bench.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) demo-out .pytest_cache .ruff_cache build dist

@@ -1,0 +1,109 @@
+"""Peak memory of every stage beyond its input and output, in a process of its own. Linux only.
+
+python benchmarks/peaks.py SIDE [--threads N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from atw_nodes.checkpoints import DEFAULT, load_checkpoint  # noqa: E402
+from atw_nodes.faces import find  # noqa: E402
+from atw_nodes.reswarp import decompose  # noqa: E402
+from atw_nodes.video import ClipWriter  # noqa: E402
+from benchmarks.cases import MODES, Scene, backends, generator_step  # noqa: E402
+from benchmarks.timing import Step  # noqa: E402
+
+_CPU = torch.device("cpu")
+_FRAMES = 8  # encoded: the look-ahead fills
+
+
+def _status(key: str) -> int:
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(text.split(f"{key}:")[1].split()[0])  # kB
+
+
+def peak(step: Step) -> float:
+    """MB that the process grows by at most while ``step`` runs. What the allocator keeps is given back
+    before.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    before = _status("VmRSS")
+    step()
+    return max(0.0, (_status("VmHWM") - before) / 1024)
+
+
+def _encode(scene: Scene) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        side = scene.side
+        with ClipWriter(Path(folder) / "clip.mp4", side, side, 25) as writer:
+            for _ in range(_FRAMES):
+                writer.write(scene.photo)
+
+
+def _steps(scene: Scene) -> dict[str, Step]:
+    checkpoint = load_checkpoint(DEFAULT)
+    steps: dict[str, Step] = {
+        "find the face": lambda: find(scene.photo),
+        "decompose": lambda: decompose(scene.photo),
+        "generator, batch 8": generator_step(checkpoint, 8, False, _CPU),
+    }
+    for backend in backends(_CPU):
+        for mode in MODES:
+            steps[f"{mode}, {backend}"] = scene.ours(mode, 1.0, backend)
+            steps[f"{mode}, {backend}, box of 1/16"] = scene.ours(mode, 1 / 16, backend)
+    steps[f"encode H.264, {_FRAMES} frames"] = lambda: _encode(scene)
+    return steps
+
+
+@torch.no_grad()
+def measure_here(side: int) -> dict[str, float]:
+    """MB of every stage. Of naive ResWarp the residual counts and the result does not: they are equally
+    large.
+    """
+    for step in _steps(Scene.of(256, _CPU)).values():
+        step()  # loads what is loaded once
+    scene = Scene.of(side, _CPU)
+    scene.out.zero_()  # pages are there before
+    found = {name: peak(step) for name, step in _steps(scene).items()}
+    found["naive vanilla"] = peak(scene.naive(scene.residual()))
+    return found
+
+
+def measure(side: int, threads: int) -> dict[str, float]:
+    """In a fresh process; empty where a process cannot reset its own peak."""
+    if sys.platform != "linux":
+        return {}
+    command = [sys.executable, __file__, str(side), "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("side", type=int)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    print(json.dumps({name: round(mb, 1) for name, mb in measure_here(args.side).items()}))
+
+
+if __name__ == "__main__":
+    main()
