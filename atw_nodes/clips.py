@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from .files import file_head, reason
-from .sound import Sound
+from .sound import Sound, SoundFile, copies
 from .types import InputError
 
 _EXACT = (
@@ -211,6 +211,22 @@ def read_sound(path: str | Path, start: float = 0.0, seconds: float | None = Non
         file.flush()
         held = np.memmap(file, np.float32, "r+", shape=(count, channels)) if count else None
     return None if held is None else Sound(torch.from_numpy(held).T, rate)
+
+
+def sound_for(
+    target: str | Path, path: str | Path, start: float = 0.0, *, seconds: float
+) -> Sound | SoundFile | None:
+    """What is heard in a video, for a clip that will be named ``target``: to be copied as it is where such a
+    file takes it, else decoded.
+    """
+    path = Path(path)
+    if _is_webp(path):
+        return None
+    with _opened(path) as container:
+        sounds = container.streams.audio
+        if sounds and copies(sounds[0], Path(target).suffix.lower()):
+            return SoundFile(path, seconds, start)
+    return read_sound(path, start, seconds)
 
 
 def _heard(container: Any, stream: Any, path: Path, channels: int, origin: float) -> Iterator[np.ndarray]:  # noqa: ANN401

@@ -1,14 +1,13 @@
 """Frames to video files, one at a time: memory does not grow with the length of a clip.
 
-4:2:0 video is BT.709, limited range, tagged so and converted so. GIF gets a palette a frame. A path
-without a suffix is a folder of PNG files.
+YUV is BT.709, limited range, tagged so and converted so. GIF gets a palette a frame. A path without a
+suffix is a folder of PNG files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,7 @@ from av.video.reformatter import (
 from PIL import Image
 from torch import Tensor
 
+from .encoders import ANY_SIZE, Encoding, encoding
 from .files import (
     CLIP_SUFFIXES,
     atomic_folder,
@@ -39,7 +39,7 @@ from .files import (
     unwritable,
     with_alpha,
 )
-from .sound import Sound, SoundTrack
+from .sound import CopiedTrack, Sound, SoundFile, SoundTrack
 from .types import InputError, OutputError, ShapeError
 
 _SOUND = {"mp4": "aac", "mov": "aac", "matroska": "aac", "webm": "libopus"}
@@ -49,51 +49,13 @@ _EXACT = (
     | Interpolation.FULL_CHR_H_INT
     | Interpolation.FULL_CHR_H_INP
 )
-_LEVEL_62 = 139264 * 256  # pixels in a frame of the highest H.264 level
-_LOOKAHEAD = 40 * 2**20  # pixels
-_HUGE = 2**24  # pixels in a frame above which look-ahead is cut, or it would take gigabytes
+_LEVELS = {"h264": 139264 * 256, "h265": 35651584}  # pixels in a frame of the highest level
 
 
 def is_clip(path: str | Path) -> bool:
     """True where ``ClipWriter`` takes the path: a clip's suffix, none, or a folder. ``.webp`` is both."""
     path = Path(path)
     return path.suffix.lower() in CLIP_SUFFIXES or not path.suffix or path.is_dir()
-
-
-@dataclass(frozen=True)
-class _Format:
-    """How a kind of file is written: FFmpeg's names, the largest side, options from (quality, pixels)."""
-
-    container: str
-    codec: str
-    pixel_format: str
-    max_side: int
-    options: Callable[[int, int], dict[str, str]]
-
-
-def _h264(quality: int, pixels: int) -> dict[str, str]:
-    # Frames held for looking ahead are a clip's only memory: about 64 MB of them, at any size
-    ahead = {"rc-lookahead": str(max(8, min(40, _LOOKAHEAD // pixels)))}
-    few = {"bf": "1", "refs": "2"} if pixels > _HUGE else {}
-    return {"crf": str(min(51, 106 - quality)), "profile": "high"} | ahead | few
-
-
-def _vp9(quality: int, pixels: int) -> dict[str, str]:
-    ahead = {"lag-in-frames": "0", "auto-alt-ref": "0"} if pixels > _HUGE else {}
-    speed = {"deadline": "good", "cpu-used": "4", "row-mt": "1", "b": "0"}
-    return {"crf": str(min(63, 114 - quality))} | speed | ahead
-
-
-_FORMATS = {
-    ".mp4": _Format("mp4", "libx264", "yuv420p", 16384, _h264),
-    ".mov": _Format("mov", "libx264", "yuv420p", 16384, _h264),
-    ".mkv": _Format("matroska", "libx264", "yuv420p", 16384, _h264),
-    ".webm": _Format("webm", "libvpx-vp9", "yuv420p", 65535, _vp9),
-    ".gif": _Format("gif", "gif", "pal8", 65535, lambda quality, pixels: {}),
-    ".webp": _Format(
-        "webp", "libwebp_anim", "bgra", 16383, lambda quality, pixels: {"quality": str(quality)}
-    ),
-}
 
 
 class _Sink(Protocol):
@@ -106,9 +68,13 @@ class ClipWriter:
     """Writes frames to a clip; a context manager. The clip takes its name when the block ends well, or never.
 
     path: its suffix chooses the format, none means a folder of ``frame_00000.png`` files (8 bit).
-    quality: 1..100 as for JPEG; 90 is CRF 16 in H.264 and 24 in VP9. GIF and PNG have no such choice.
+    codec: one of ``encoders.CODECS`` that fits it; None is H.264, in .webm VP9. chroma: "444" keeps colour as
+    sharp as light. hardware: "nvenc", "videotoolbox", "qsv", or "auto": what works, else the processor.
+    quality: 1..100 as for JPEG; 90 is CRF 16 in H.264 and 24 in VP9. GIF, PNG, ProRes and FFV1 have no such
+    choice.
     loop: GIF and WebP play for ever. metadata: title, comment and the like, and any other key (not in GIF,
-    WebP and PNG). sound: as long as the frames, then cut or followed by silence.
+    WebP and PNG). sound: as long as the frames, then cut or followed by silence; that of a
+    file is copied as it is.
     note: after construction, what the user may want to know about the size, or None. frames: written so far.
     """
 
@@ -122,11 +88,14 @@ class ClipWriter:
         quality: int = 90,
         loop: bool = True,
         metadata: Mapping[str, str] | None = None,
-        sound: Sound | None = None,
+        sound: Sound | SoundFile | None = None,
+        codec: str | None = None,
+        chroma: str = "420",
+        hardware: str | None = None,
     ) -> None:
         self.path, self.width, self.height, self.frames = Path(path), width, height, 0
         self.fps = _rate(fps)
-        self._format = _format_of(self.path)
+        self._format = encoding(self.path, codec, chroma, hardware, (width, height))
         self.note = _size_note(self._format, self.path, width, height)
         if self.path.suffix.lower() == ".gif" and self.fps > 50:
             raise OutputError(
@@ -134,7 +103,7 @@ class ClipWriter:
             )
         if not 1 <= quality <= 100:
             raise InputError(f"quality is {quality}; expected 1 to 100")
-        if sound is not None and (self._format is None or self._format.container not in _SOUND):
+        if sound is not None and self._format.container not in _SOUND:
             raise OutputError(f"{path}: this format carries no sound; choose .mp4, .mov, .mkv or .webm")
         self._quality, self._loop, self._metadata = quality, loop, dict(metadata or {})
         self._sound = sound
@@ -142,7 +111,7 @@ class ClipWriter:
 
     def __enter__(self) -> ClipWriter:
         with ExitStack() as stack:
-            place = atomic_path if self._format else atomic_folder
+            place = atomic_folder if self._format.container == "folder" else atomic_path
             temp = stack.enter_context(place(self.path))
             with unwritable(self.path, FFmpegError):
                 self._sink: _Sink = self._open(temp)
@@ -163,17 +132,15 @@ class ClipWriter:
             raise ShapeError(f"frame {self.frames} is {found}, the clip is {self.width}x{self.height}")
         if alpha is not None:
             pixels = with_alpha(pixels, to_bytes(alpha, 1, "alpha"))
-            pixels = (
-                pixels if self._format is None or self._format.container == "webp" else over_white(pixels)
-            )
+            pixels = pixels if self._format.container in ("folder", "webp") else over_white(pixels)
         with unwritable(self.path, FFmpegError):
             self._sink.write(pixels, self.frames)
         self.frames += 1
 
     def _open(self, temp: Path) -> _Sink:
-        if self._format is None:
+        if self._format.container == "folder":
             return _FolderSink(temp)
-        options = self._format.options(self._quality, self.width * self.height)
+        options = self._format.options(self._quality, self.width * self.height, self._format.pixel_format)
         size = (self.width, self.height)
         return _VideoSink(
             temp, self._format, size, self.fps, options, self._loop, self._metadata, self._sound
@@ -200,42 +167,43 @@ def _rate(fps: float | Fraction) -> Fraction:
     return rate
 
 
-def _format_of(path: Path) -> _Format | None:
-    """The format that a suffix stands for; None is a folder of PNG files."""
-    suffix = path.suffix.lower()
-    if suffix in _FORMATS:
-        return _FORMATS[suffix]
-    if suffix and not path.is_dir():
-        known = ", ".join(CLIP_SUFFIXES)
-        raise OutputError(
-            f"{path} has the unknown suffix {suffix!r}; expected {known} or none for a folder of PNG"
-        )
-    return None
-
-
-def _size_note(form: _Format | None, path: Path, width: int, height: int) -> str | None:
-    """What happens to frames of this size; ``OutputError`` if the format cannot hold them."""
+def _size_note(form: Encoding, path: Path, width: int, height: int) -> str | None:
+    """What happens to frames of this size; ``OutputError`` if the encoder does not take them."""
     if width < 1 or height < 1:
         raise InputError(f"clip size {width}x{height} is empty; expected at least 1x1")
-    if form is None:
-        return None
-    if max(width, height) > form.max_side or (width + 128) * (height + 128) >= 2**28:  # FFmpeg's own limit
-        other = "a folder of PNG" if form.max_side == 65535 else ".webm or a folder of PNG"
-        limit = f"{form.codec} ends at {form.max_side} a side and 268 megapixels"
+    if form.container == "folder":
+        return form.note
+    if min(width, height) < form.least:
         raise OutputError(
-            f"{path}: {width}x{height} is too large, {limit}; choose {other} (a name without suffix)"
+            f"{path}: {width}x{height} is too small, {form.encoder} takes {form.least} a side; choose h264"
         )
-    notes = []
-    if form.pixel_format == "yuv420p" and (width % 2 or height % 2):
-        even = f"{width + width % 2}x{height + height % 2}"
+    _check_large(form, path, width, height)
+    notes = [form.note] if form.note else []
+    across, down = form.steps
+    if width % across or height % down:
+        padded = f"{width + width % across}x{height + height % down}"
+        what = "row or column: 4:2:0 needs even sides" if down == 2 else "column: 4:2:2 needs an even width"
+        notes.append(f"{width}x{height} padded to {padded} by repeating the last {what}")
+    if width * height > _LEVELS.get(form.codec, width * height):
+        name = {"h264": "H.264", "h265": "H.265"}[form.codec]
         notes.append(
-            f"{width}x{height} padded to {even} by repeating the last row or column: 4:2:0 needs even sides"
-        )
-    if form.codec == "libx264" and width * height > _LEVEL_62:
-        notes.append(
-            f"{width}x{height} is beyond every H.264 level: many players will refuse it; .webm may do better"
+            f"{width}x{height} is beyond every {name} level: many players will refuse it; .webm may do better"
         )
     return "; ".join(notes) or None
+
+
+def _check_large(form: Encoding, path: Path, width: int, height: int) -> None:
+    most = form.most
+    if (
+        width <= most[0] and height <= most[1] and (width + 128) * (height + 128) < 2**28
+    ):  # FFmpeg's own limit
+        return
+    other = "a folder of PNG" if most == ANY_SIZE else ".webm or a folder of PNG"
+    ends = f"{most[0]}" if most[0] == most[1] else f"{most[0]} by {most[1]},"
+    limit = f"{form.encoder} ends at {ends} a side and 268 megapixels"
+    raise OutputError(
+        f"{path}: {width}x{height} is too large, {limit}; choose {other} (a name without suffix)"
+    )
 
 
 class _FolderSink:
@@ -258,36 +226,38 @@ class _VideoSink:
     def __init__(
         self,
         temp: Path,
-        form: _Format,
+        form: Encoding,
         size: tuple[int, int],
         fps: Fraction,
         options: dict[str, str],
         loop: bool,
         metadata: dict[str, str],
-        sound: Sound | None,
+        sound: Sound | SoundFile | None,
     ) -> None:
         self._tick, self._form, self._scale = 1 / fps, form, VideoReformatter()
         muxing = {"gif": {"loop": "0" if loop else "-1"}, "webp": {"loop": "0" if loop else "1"}}
         muxing |= dict.fromkeys(("mp4", "mov"), {"movflags": "+faststart+use_metadata_tags"})
         self._file = av.open(str(temp), "w", format=form.container, options=muxing.get(form.container, {}))
         self._file.metadata.update(metadata)
-        stream: Any = self._file.add_stream(form.codec, rate=fps, options=options)
-        even = 2 if form.pixel_format == "yuv420p" else 1
-        stream.width, stream.height = (side + side % even for side in size)
+        stream: Any = self._file.add_stream(form.encoder, rate=fps, options=options)
+        stream.width, stream.height = (
+            side + side % step for side, step in zip(size, form.steps, strict=True)
+        )
         stream.pix_fmt = form.pixel_format
         context = stream.codec_context
         context.time_base, context.thread_count = self._tick, 0
-        if even == 2:
-            context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
-            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        self._track = SoundTrack(self._file, sound, _SOUND[form.container]) if sound else None
+        if form.tag:
+            context.codec_tag = form.tag
+        _tag_colours(context, form)
+        self._track = _track(self._file, sound, form.container)
         self._temp, self._size, self._loop, self._count = temp, size, loop, 0
         self._stream, self._graph = stream, _palette_graph(size, self._tick) if form.codec == "gif" else None
 
     def write(self, pixels: np.ndarray, index: int) -> None:
         height, width = pixels.shape[:2]
-        if self._form.pixel_format == "yuv420p" and (height % 2 or width % 2):
-            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+        across, down = self._form.steps
+        if width % across or height % down:
+            pixels = np.pad(pixels, ((0, height % down), (0, width % across), (0, 0)), "edge")
         frame = av.VideoFrame.from_ndarray(pixels, format="rgba" if pixels.shape[2] == 4 else "rgb24")
         if self._graph is None:
             frame = self._scale.reformat(frame, format=self._form.pixel_format, **self._colours())
@@ -301,7 +271,7 @@ class _VideoSink:
             self._track.until(self._count * self._tick)
 
     def _colours(self) -> dict[str, Any]:
-        if self._form.pixel_format != "yuv420p":
+        if not self._form.is_yuv:
             return {}
         return {
             "dst_colorspace": Colorspace.ITU709,
@@ -328,6 +298,24 @@ class _VideoSink:
     def abort(self) -> None:
         with suppress(Exception):
             self._file.close()
+        if self._track:
+            self._track.abort()
+
+
+def _tag_colours(context: Any, form: Encoding) -> None:  # noqa: ANN401 (PyAV's)
+    """BT.709 for YUV; sRGB for lossless RGB."""
+    if form.is_yuv:
+        context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    elif form.codec == "ffv1":
+        context.color_range, context.colorspace = ColorRange.JPEG, 0  # 0: RGB, in FFmpeg's words
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.IEC61966_2_1
+
+
+def _track(file: Any, sound: Sound | SoundFile | None, container: str) -> SoundTrack | CopiedTrack | None:  # noqa: ANN401
+    if isinstance(sound, SoundFile):
+        return CopiedTrack(file, sound)
+    return SoundTrack(file, sound, _SOUND[container]) if sound else None
 
 
 def _palette_graph(size: tuple[int, int], tick: Fraction) -> Graph:

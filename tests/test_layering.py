@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "atw_nodes"
 FLOORS: dict[int, set[str]] = {
     0: {"train_weights", "types"},
-    1: {"distributed", "extras", "files", "pyramid", "signals", "sound", "warp"},
+    1: {"distributed", "encoders", "extras", "files", "pipeline", "pyramid", "signals", "sound", "warp"},
     2: {
         "clips",
         "discriminators",
@@ -46,6 +46,7 @@ FLOORS: dict[int, set[str]] = {
     4: {"driving", "faces", "manifest", "several", "signal_files", "sockets", "train_card", "training_state"},
     5: {"animate", "label_sampler", "manifest_sources", "prepare", "signal_video", "terminal", "training"},
     6: {
+        "cli_encoding",
         "algorithm",
         "cli_faces",
         "cli_signals",
