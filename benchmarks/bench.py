@@ -46,8 +46,8 @@ def targets() -> list[Target]:
         Target("optional fast path, vanilla, 4096²: times naive", f"cpu vanilla, {fast} 4096", 3),
         Target("aligned, box of 1/16, 4096²: times naive", "cpu aligned, torch, box of 1/16 4096", 8),
         Target("whole frame of 1024²: times LivePortrait's speed", "cpu liveportrait", 80),
-        Target("whole frame of 1024²: frames/s", "animate 1024", 15),
-        Target("whole frame of 1024² into an H.264 file: frames/s", "clip 1024", 15),
+        Target("whole frame of 1024²: frames/s", "cpu animate 1024", 15),
+        Target("whole frame of 1024² into an H.264 file: frames/s", "cpu clip 1024", 15),
     ]
 
 

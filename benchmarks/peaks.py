@@ -1,6 +1,8 @@
-"""Peak memory of every stage beyond its input and output, in a process of its own. Linux only.
+"""Peak memory of every stage beyond its input and output, in a process of its own.
 
-python benchmarks/peaks.py SIDE [--threads N]
+    python benchmarks/peaks.py SIDE [--threads N] [--device cpu|cuda]
+
+Linux only, but for a GPU.
 """
 
 from __future__ import annotations
@@ -35,10 +37,15 @@ def _status(key: str) -> int:
     return int(text.split(f"{key}:")[1].split()[0])  # kB
 
 
-def peak(step: Step) -> float:
-    """MB that the process grows by at most while ``step`` runs. What the allocator keeps is given back
-    before.
+def peak(step: Step, device: torch.device = _CPU) -> float:
+    """MB that the process, or what it holds on a GPU, grows by at most while ``step`` runs. What the
+    allocator keeps is given back before.
     """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        held = torch.cuda.memory_allocated(device)
+        step()
+        return (torch.cuda.max_memory_allocated(device) - held) / 2**20
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -56,41 +63,43 @@ def _encode(scene: Scene) -> None:
                 writer.write(scene.photo)
 
 
-def _steps(scene: Scene) -> dict[str, Step]:
+def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
     checkpoint = load_checkpoint(DEFAULT)
     steps: dict[str, Step] = {
         "find the face": lambda: find(scene.photo),
         "decompose": lambda: decompose(scene.photo),
-        "generator, batch 8": generator_step(checkpoint, 8, False, _CPU),
+        "generator, batch 8": generator_step(checkpoint, 8, False, device),
     }
-    for backend in backends(_CPU):
+    for backend in backends(device):
         for mode in MODES:
             steps[f"{mode}, {backend}"] = scene.ours(mode, 1.0, backend)
             steps[f"{mode}, {backend}, box of 1/16"] = scene.ours(mode, 1 / 16, backend)
-    steps[f"encode H.264, {_FRAMES} frames"] = lambda: _encode(scene)
+    if device.type == "cpu":
+        steps[f"encode H.264, {_FRAMES} frames"] = lambda: _encode(scene)
     return steps
 
 
 @torch.no_grad()
-def measure_here(side: int) -> dict[str, float]:
+def measure_here(side: int, device: torch.device) -> dict[str, float]:
     """MB of every stage. Of naive ResWarp the residual counts and the result does not: they are equally
     large.
     """
-    for step in _steps(Scene.of(256, _CPU)).values():
+    for step in _steps(Scene.of(256, device), device).values():
         step()  # loads what is loaded once
-    scene = Scene.of(side, _CPU)
+    scene = Scene.of(side, device)
     scene.out.zero_()  # pages are there before
-    found = {name: peak(step) for name, step in _steps(scene).items()}
-    found["naive vanilla"] = peak(scene.naive(scene.residual()))
+    found = {name: peak(step, device) for name, step in _steps(scene, device).items()}
+    found["naive vanilla"] = peak(scene.naive(scene.residual()), device)
     return found
 
 
-def measure(side: int, threads: int) -> dict[str, float]:
+def measure(side: int, threads: int, device: str = "cpu") -> dict[str, float]:
     """In a fresh process; empty where a process cannot reset its own peak."""
-    if sys.platform != "linux":
+    if device == "cpu" and sys.platform != "linux":
         return {}
-    command = [sys.executable, __file__, str(side), "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    options = ["--threads", str(threads), "--device", device]
+    command = [sys.executable, __file__, str(side), *options]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -100,9 +109,11 @@ def main() -> None:
     )
     parser.add_argument("side", type=int)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(json.dumps({name: round(mb, 1) for name, mb in measure_here(args.side).items()}))
+    found = measure_here(args.side, torch.device(args.device))
+    print(json.dumps({name: round(mb, 1) for name, mb in found.items()}))
 
 
 if __name__ == "__main__":

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from atw_nodes.animate import animate
-from atw_nodes.checkpoints import DEFAULT, bundled, load_checkpoint
-from atw_nodes.faces import find
-from atw_nodes.reswarp import decompose
-from atw_nodes.video import ClipWriter
+from atw_nodes.checkpoints import Checkpoint, bundled, load_checkpoint
 from benchmarks import memory, peaks
-from benchmarks.cases import FLOOR, LOW, MODES, Rrdb, Scene, backends, box, config, generator_step, photo
+from benchmarks.cases import FLOOR, MODES, Rrdb, Scene, backends, generator_step
 from benchmarks.report import CPU, Plan, Report, devices, filled, put, sides
 from benchmarks.rivals import RIVALS, measure
+from benchmarks.stages import Clip, stages
 from benchmarks.timing import (
     MISSING,
     Span,
@@ -32,6 +29,7 @@ from benchmarks.timing import (
 )
 
 BOX = 1 / 16
+_COPY = 256  # MB
 
 
 def _cell(ratio: Span, time: Span) -> str:
@@ -52,8 +50,30 @@ def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
     remap = scene.opencv()
     if remap is not None:
         steps["OpenCV remap of the photo"] = remap
-    steps["copy of 256 MB"] = copy_bandwidth(device, 256)
+    steps["copy"] = copy_bandwidth(device, _COPY)
     return {name: synchronised(step, device) for name, step in steps.items()}
+
+
+def _compare(report: Report, plan: Plan, device: torch.device, side: int) -> tuple[dict, dict]:
+    """({row: cell}, {row: cell}) of one size: times naive, and times the floor."""
+    rounds = plan.rounds(_steps(Scene.of(side, device), device), side)
+    bandwidth = 2 * _COPY * 2**20 / rounds.time("copy").middle
+    speeds, floors = {}, {}
+    for name in rounds.seconds:
+        ratio, time = rounds.ratio("naive vanilla", name), rounds.time(name)
+        report.facts[f"{device.type} {name} {side}"] = ratio
+        report.curves.setdefault(f"{device.type} {name}", {})[side] = time.middle
+        mode = name.split(",")[0]
+        if name != "copy":
+            speeds[f"{device.type}: {name}"] = _cell(ratio, time)
+        if mode in FLOOR:
+            floor = FLOOR[mode] * (BOX if "box" in name else 1) * side * side / bandwidth
+            text = f"{significant(time.middle / floor, 2)}x of {significant(1000 * floor)} ms"
+            floors[f"{device.type}: {name}"] = text
+    floors[f"{device.type}: copy bandwidth"] = f"{bandwidth / 1e9:.1f} GB/s"
+    limit = FLOOR["vanilla"] * side * side / bandwidth
+    report.curves.setdefault(f"{device.type} floor", {})[side] = limit
+    return speeds, floors
 
 
 @torch.no_grad()
@@ -63,24 +83,10 @@ def reswarp(report: Report, plan: Plan) -> None:
     floors: dict[str, list[str]] = {}
     for device in devices():
         for column, side in enumerate(plan.sizes):
-            rounds = plan.rounds(_steps(Scene.of(side, device), device), side)
-            bandwidth = 2 * 2**28 / rounds.time("copy of 256 MB").middle
-            for name in list(rounds.seconds)[:-1]:
-                ratio, time = rounds.ratio("naive vanilla", name), rounds.time(name)
-                put(rows, f"{device.type}: {name}", column, _cell(ratio, time))
-                report.facts[f"{device.type} {name} {side}"] = ratio
-                report.curves.setdefault(f"{device.type} {name}", {})[side] = time.middle
-                mode = name.split(",")[0]
-                if mode in FLOOR:
-                    share = BOX if "box" in name else 1
-                    floor = FLOOR[mode] * share * side * side / bandwidth
-                    text = f"{significant(time.middle / floor, 2)}x of {significant(1000 * floor)} ms"
-                    put(floors, f"{device.type}: {name}", column, text)
-            put(floors, f"{device.type}: copy bandwidth", column, f"{bandwidth / 1e9:.1f} GB/s")
-            least = {m: FLOOR[m] * side * side / bandwidth for m in MODES}
-            report.curves.setdefault(f"{device.type} floor", {})[side] = least["vanilla"]
-    upscaler = _upscaler(report, plan)
-    rows |= {"cpu: RRDB x4 network": [upscaler[side] for side in plan.sizes]}
+            for target, cells in zip((rows, floors), _compare(report, plan, device, side), strict=True):
+                for name, text in cells.items():
+                    put(target, name, column, text)
+    rows["cpu: RRDB x4 network"] = _upscaler(report, plan)
     if len(devices()) == 1:
         for mode in MODES:
             rows[f"cuda: {mode}"] = floors[f"cuda: {mode}"] = [MISSING] * len(plan.sizes)
@@ -93,12 +99,12 @@ def reswarp(report: Report, plan: Plan) -> None:
         f"RRDB (23 blocks, 64 features) is measured on {_crop(plan)}², which become {4 * _crop(plan)}², and\n"
         "scaled by pixels.",
     )
+    amounts = ", ".join(f"{mode} {FLOOR[mode]}" for mode in MODES)
     report.add(
         "How far from the memory's limit",
         table(["times its floor", *sides(plan)], filled(floors, plan)),
-        "Floor: the bytes a mode must read and write (a pixel: "
-        + ", ".join(f"{mode} {FLOOR[mode]}" for mode in MODES)
-        + ") over the bandwidth of a copy in the same rounds.",
+        f"Floor: the bytes a mode must read and write (a pixel: {amounts}) over the bandwidth of a copy in\n"
+        "the same rounds.",
     )
 
 
@@ -106,118 +112,67 @@ def _crop(plan: Plan) -> int:
     return 32 if plan.quick else 128
 
 
-def _upscaler(report: Report, plan: Plan) -> dict[int, str]:
-    """The row of the RRDB network: {side: cell}."""
+def _upscaler(report: Report, plan: Plan) -> list[str]:
+    """The row of the RRDB network."""
     side = _crop(plan)
     net, low = Rrdb().eval(), torch.rand(1, 3, side, side)
     rounds = interleaved({"rrdb": lambda: net(low)}, plan.seconds(512), most=3)
     pixel = rounds.time("rrdb").middle / (4 * side) ** 2
-    naive, cells = report.curves["cpu naive vanilla"], {}
-    for s in plan.sizes:
-        report.curves.setdefault("cpu RRDB x4 network", {})[s] = pixel * s * s
-        ratio = naive[s] / (pixel * s * s)
-        cells[s] = f"{significant(ratio, 2)}x, {significant(1000 * pixel * s * s)} ms (scaled)"
-    return cells
+    times = {s: pixel * s * s for s in plan.sizes}
+    report.curves["cpu RRDB x4 network"] = times
+    naive = report.curves["cpu naive vanilla"]
+    return [f"{significant(naive[s] / t, 2)}x, {significant(1000 * t)} ms (scaled)" for s, t in times.items()]
+
+
+_KINDS = tuple((batch, half) for half in (False, True) for batch in (1, 8))
+
+
+def _generator_row(plan: Plan, checkpoint: Checkpoint, device: torch.device, refine: bool) -> list[str]:
+    """Milliseconds a frame of every kind."""
+    use = [kind for kind in _KINDS if not kind[1] or has_bf16(device)]
+    steps = {str(kind): generator_step(checkpoint, *kind, device, refine) for kind in use}
+    rounds = plan.rounds({name: synchronised(step, device) for name, step in steps.items()}, 512)
+    return [
+        significant(1000 * rounds.time(str(kind)).middle / kind[0]) if kind in use else MISSING
+        for kind in _KINDS
+    ]
 
 
 def generator(report: Report, plan: Plan) -> None:
     """Motion and refinement of one frame, at the generator's own size."""
-    kinds = [(b, half) for half in (False, True) for b in (1, 8)]
-    head = ["ms a frame", *(f"{'bf16' if half else 'fp32'}, batch {b}" for b, half in kinds)]
+    head = ["ms a frame", *(f"{'bf16' if half else 'fp32'}, batch {batch}" for batch, half in _KINDS)]
     rows = []
     for name in bundled():
         checkpoint = load_checkpoint(name)
         for device in devices():
-            for refine in (False, True):
-                use = [(b, half) for b, half in kinds if not half or has_bf16(device)]
-                steps = {
-                    f"{b} {half}": synchronised(
-                        generator_step(checkpoint, b, half, device, refine_only=refine), device
-                    )
-                    for b, half in use
-                }
-                rounds = plan.rounds(steps, 512)
-                title = f"{device.type}: {name}, {'refinement alone' if refine else 'motion + refinement'}"
-                cells = [
-                    significant(1000 * rounds.time(f"{b} {half}").middle / b) if (b, half) in use else MISSING
-                    for b, half in kinds
-                ]
-                rows.append([title, *cells])
+            for refine, what in ((False, "motion + refinement"), (True, "refinement alone")):
+                row = _generator_row(plan, checkpoint, device, refine)
+                rows.append([f"{device.type}: {name}, {what}", *row])
     if len(devices()) == 1:
-        rows.append(["cuda", *[MISSING] * len(kinds)])
-    unable = [] if has_bf16(CPU) else ["This processor has no bfloat16 arithmetic."]
-    why = "Refinement alone is what a frame costs where one motion is scaled through a clip. "
-    report.add("Generator, 128²", table(head, rows), why + " ".join(unable))
+        rows.append(["cuda", *[MISSING] * len(_KINDS)])
+    note = "Refinement alone is what a frame costs where one motion is scaled through a clip."
+    unable = "" if has_bf16(CPU) else "\nThis processor has no bfloat16 arithmetic."
+    report.add("Generator, 128²", table(head, rows), note + unable)
 
 
-def _signals(names: int, count: int) -> Tensor:
-    """[count,names]: there and back, every frame another."""
-    wave = 0.1 + 0.2 * (1 - torch.cos(torch.arange(count) * (2 * torch.pi / 24)))
-    return wave[:, None].expand(-1, names)
+def _over_faces(plan: Plan) -> Iterator[list[str]]:
+    """Rows of growth with the pixels of the face, in a photo that stays as it is."""
+    side = max((s for s in plan.sizes if s <= 2048), default=min(plan.sizes))
+    scene, shares = Scene.of(side, CPU), (1 / 64, 1 / 16, 1 / 4, 9 / 16)
+    for mode in MODES:
+        rounds = plan.rounds({str(s): scene.ours(mode, s) for s in shares}, 512)
+        slope = exponent(shares, [rounds.time(str(s)).middle for s in shares])
+        yield [f"{mode}: time over pixels of the face, photo of {side}²", f"{slope:.2f}"]
 
 
-def _write(path: Path, frames: Iterator[Tensor], side: int) -> None:
-    with ClipWriter(path, side, side, 25) as writer:
-        for frame in frames:
-            writer.write(frame)
-
-
-@torch.no_grad()
-def stages(report: Report, plan: Plan) -> None:
-    """What is done once, encoding, and the whole way, on the CPU."""
-    checkpoint, rows = load_checkpoint(DEFAULT), {}
-    units = len(checkpoint.signal.names)
-    titles = {
-        "find": "find the face (once), ms",
-        "decompose": "decompose, whole (once), ms",
-        "encode": "encode H.264, ms a frame",
-        "animate": "whole frame: motion, refinement, ResWarp; frames/s",
-        "clip": "the same into an H.264 file, frames/s",
-        "box": "a face box of 1/16 into an H.264 file, frames/s",
-    }
-    for column, side in enumerate(plan.sizes):
-        image = photo(side)
-        out, count = torch.empty_like(image), max(3, min(8 if plan.quick else 24, 6 * 4096 // side))
-        moved = [f.clone() for f in animate(image, checkpoint, _signals(units, 3))]
-
-        def made(
-            share: float = 1.0, image: Tensor = image, out: Tensor = out, n: int = count
-        ) -> Iterator[Tensor]:
-            frame = box(image.shape[-1], share)
-            return animate(
-                image, checkpoint, _signals(units, n), frame=frame, config=config("aligned"), out=out
-            )
-
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "clip.mp4"
-            steps: dict[str, Step] = {
-                "find": lambda i=image: find(i),
-                "decompose": lambda i=image: decompose(i, size=LOW),
-                "encode": lambda f=file, m=moved, n=count, s=side: _write(
-                    f, (m[k % len(m)] for k in range(n)), s
-                ),
-                "animate": lambda f=made: sum(1 for _ in f()),
-                "clip": lambda f=file, m=made, s=side: _write(f, m(), s),
-                "box": lambda f=file, m=made, s=side: _write(f, m(BOX), s),
-            }
-            rounds = plan.rounds(steps, side, 0.5)
-        for name, title in titles.items():
-            time = rounds.time(name)
-            if name in ("find", "decompose"):
-                text = time.text(unit=1000)
-            elif name == "encode":
-                text = time.text(unit=1000 / count)
-            else:
-                report.facts[f"{name} {side}"] = Span(*(count / time[k] for k in (0, 2, 1)))
-                report.curves.setdefault(f"cpu {name}", {})[side] = time.middle / count
-                text = report.facts[f"{name} {side}"].text()
-            put(rows, title, column, text)
-    report.add(
-        "Stages, CPU",
-        table(["median (quartiles)", *sides(plan)], filled(rows, plan)),
-        f"`{DEFAULT}`, every frame with its own signal; decomposing the photo, opening and closing the\n"
-        "file are part of the frames/s.",
-    )
+def _over_frames(plan: Plan) -> list[str]:
+    """A row of growth with the frames of a clip."""
+    counts = (4, 8, 16) if plan.quick else (8, 16, 32, 64)
+    clip = Clip.of(512, 0, CPU)
+    steps: dict[str, Step] = {str(n): lambda n=n: sum(1 for _ in clip.frames(count=n)) for n in counts}
+    rounds = plan.rounds(steps, 1024)
+    slope = exponent(counts, [rounds.time(str(n)).middle for n in counts])
+    return [f"time over frames of a clip, 512², {counts[0]} to {counts[-1]} frames", f"{slope:.2f}"]
 
 
 @torch.no_grad()
@@ -226,38 +181,24 @@ def growth(report: Report, plan: Plan) -> None:
     rows = []
     for mode in MODES:
         curve = report.curves.get(f"cpu {mode}, torch", {})
-        text = f"{exponent([s * s for s in curve], list(curve.values())):.2f}" if len(curve) > 1 else MISSING
+        slope = exponent([s * s for s in curve], list(curve.values())) if len(curve) > 1 else None
+        text = MISSING if slope is None else f"{slope:.2f}"
         rows.append([f"{mode}: time over pixels of the photo, whole", text])
-    side = max((s for s in plan.sizes if s <= 2048), default=min(plan.sizes))
-    shares = (1 / 64, 1 / 16, 1 / 4, 9 / 16)
-    scene = Scene.of(side, CPU)
-    for mode in MODES:
-        rounds = plan.rounds({str(s): scene.ours(mode, s) for s in shares}, 512)
-        slope = exponent(shares, [rounds.time(str(s)).middle for s in shares])
-        rows.append([f"{mode}: time over pixels of the face, photo of {side}²", f"{slope:.2f}"])
-    checkpoint, small = load_checkpoint(DEFAULT), photo(512)
-    units, counts = len(checkpoint.signal.names), (4, 8, 16) if plan.quick else (8, 16, 32, 64)
-    steps: dict[str, Step] = {
-        str(n): lambda n=n: sum(1 for _ in animate(small, checkpoint, _signals(units, n))) for n in counts
-    }
-    rounds = plan.rounds(steps, 1024)
-    slope = exponent(counts, [rounds.time(str(n)).middle for n in counts])
-    rows.append([f"time over frames of a clip, 512², {counts[0]} to {counts[-1]} frames", f"{slope:.2f}"])
+    rows += [*_over_faces(plan), _over_frames(plan)]
     report.add("Growth", table(["exponent (1 is in proportion)", "CPU"], rows))
 
 
 def peak_memory(report: Report, plan: Plan) -> None:
     """Peaks beyond input and output, each size in a process of its own."""
     rows: dict[str, list[str]] = {}
-    for column, side in enumerate(plan.sizes):
-        for name, megabytes in peaks.measure(side, plan.threads).items():
-            put(rows, name, column, f"{megabytes:.0f}")
-    if not rows:
-        report.add("Memory", [f"{MISSING}: needs Linux"])
-        return
-    report.add(
-        "Memory", table(["MB beyond input and output, CPU", *sides(plan)], filled(rows, plan)), _clips(plan)
-    )
+    for device in devices():
+        for column, side in enumerate(plan.sizes):
+            for name, megabytes in peaks.measure(side, plan.threads, device.type).items():
+                put(rows, f"{device.type}: {name}", column, f"{megabytes:.0f}")
+    if len(devices()) == 1:
+        rows["cuda"] = [MISSING] * len(plan.sizes)
+    lines = table(["MB beyond input and output", *sides(plan)], filled(rows, plan))
+    report.add("Memory", lines, _clips(plan) if sys.platform == "linux" else f"CPU {MISSING}: needs Linux")
 
 
 def _clips(plan: Plan) -> str:
@@ -265,8 +206,8 @@ def _clips(plan: Plan) -> str:
     with tempfile.TemporaryDirectory() as folder:
         few, many = (memory.clip_peak(Path(folder), n, side=1024) for n in counts)
     return (
-        f"The whole command line on a photo of 1024²: {few:.0f} MB for {counts[0]} frames, {many:.0f} MB for "
-        f"{counts[1]} (`python benchmarks/memory.py` has more)."
+        f"The whole command line on a photo of 1024²: {few:.0f} MB for {counts[0]} frames, {many:.0f} MB\n"
+        f"for {counts[1]}; `python benchmarks/memory.py` has more."
     )
 
 
