@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from .sound import Sound
+    from .sound import Sound, SoundFile
     from .types import Signal, SignalSpec
 
 CURVES = ("linear", "ease", "pulse", "pingpong")
@@ -31,7 +31,7 @@ class Clip(NamedTuple):
     signals: list[Tensor]
     weights: list[float] | None
     fps: float | Fraction
-    sound: Sound | None = None
+    sound: Sound | SoundFile | None = None
 
     def __len__(self) -> int:
         return len(self.signals[0]) if self.weights is None else len(self.weights)
@@ -198,7 +198,7 @@ def _keyed(args: argparse.Namespace, spec: SignalSpec) -> tuple[Signal, float, N
 
 def _driven(
     args: argparse.Namespace, spec: SignalSpec, still: bool
-) -> tuple[Signal, float | Fraction, Sound | None]:
+) -> tuple[Signal, float | Fraction, Sound | SoundFile | None]:
     """A signal with a step a frame of the driver, its rate, and its sound if the output can carry it."""
     from .signal_curves import gain, relative
     from .signal_files import load_signal
@@ -223,9 +223,9 @@ def _check_rate(args: argparse.Namespace, fps: float) -> None:
         raise InputError(f"{args.drive} runs at {fps:g} frames a second, not {args.fps:g}; leave --fps out")
 
 
-def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Sound | None]:
+def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Sound | SoundFile | None]:
     """The absolute signal of the face in a driving video."""
-    from .clips import probe, read_frames, read_sound
+    from .clips import probe, read_frames, sound_for
     from .signal_video import follow_face
 
     info = probe(args.drive)
@@ -241,7 +241,8 @@ def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Soun
     if shown < 0.9:
         sys.stderr.write(f"note: {args.drive}: the face is in sight in {shown:.0%} of the frames\n")
     wanted = not still and args.output.suffix.lower() in WITH_SOUND
-    sound = read_sound(args.drive, seconds=len(signal) / float(info.fps)) if wanted else None
+    length = len(signal) / float(info.fps)
+    sound = sound_for(args.output, args.drive, seconds=length) if wanted else None
     return signal, info.fps, sound
 
 

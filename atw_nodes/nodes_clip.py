@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import InputImpl, io, ui
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from .checkpoints import DEFAULT
 from .driving import Driving, Named, rate_of
+from .encoders import encoding
 from .host import (
     Model,
     driven,
@@ -40,7 +42,10 @@ from .reswarp import ReswarpConfig
 from .signals import CURVES, curve
 from .sockets import MOST_FRAMES, Decomposed, Found, Moved, split, to_photo, to_sound
 
-FORMATS = ["mp4", "mkv", "mov", "webm", "webp", "gif"]  # append only: shared workflows name them
+FORMATS = ["mp4", "mkv", "mov", "webm", "webp", "gif", "png"]  # append only: shared workflows name them
+CODECS = ["auto", "h264", "h265", "av1", "vp9", "prores", "ffv1"]  # append only
+CHROMAS = ["420", "444"]
+CHIPS = ["none", "auto", "nvenc", "videotoolbox", "qsv"]  # append only
 
 
 def fps_input() -> Any:  # noqa: ANN401 (the host's type)
@@ -84,6 +89,33 @@ def optional_inputs() -> list[Any]:
     ]
 
 
+def encoding_inputs() -> list[Any]:
+    """How a saved clip is encoded; a graph that does not say gets what it always got."""
+    return [
+        io.Combo.Input(
+            "codec",
+            options=CODECS,
+            default="auto",
+            optional=True,
+            tooltip="auto: H.264, in webm VP9. h265: mp4, mov, mkv. av1: mp4, mkv, webm. prores: mov. ffv1, lossless: mkv.",
+        ),
+        io.Combo.Input(
+            "chroma",
+            options=CHROMAS,
+            default="420",
+            optional=True,
+            tooltip="444 keeps colour as sharp as light; fewer players show it.",
+        ),
+        io.Combo.Input(
+            "hardware",
+            options=CHIPS,
+            default="none",
+            optional=True,
+            tooltip="Encode on the graphics chip. auto: on one that works, else on the processor.",
+        ),
+    ]
+
+
 class RenderVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -107,7 +139,7 @@ class RenderVideo(io.ComfyNode):
         **rest: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
         path = temporary(".mp4")
-        _write(path, {}, note, fps, audio, **rest)
+        _write(path, {}, note, fps, audio, {}, **rest)
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)))
 
 
@@ -129,9 +161,10 @@ class SaveVideo(io.ComfyNode):
                     "format",
                     options=FORMATS,
                     default="mp4",
-                    tooltip="mp4, mkv, mov: H.264; webm: VP9. gif and webp carry no sound and no note.",
+                    tooltip="mp4, mkv, mov: H.264; webm: VP9, unless codec says otherwise. png: a folder of pictures. gif, webp and png carry no sound and no note.",
                 ),
                 *optional_inputs(),
+                *encoding_inputs(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -148,18 +181,30 @@ class SaveVideo(io.ComfyNode):
         format: str,  # noqa: A002
         residuals: Decomposed,
         audio: Mapping[str, Any] | None = None,
+        codec: str = "auto",
+        chroma: str = "420",
+        hardware: str = "none",
         **rest: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
         height, width = residuals.size
-        path, name, subfolder = output_name(filename_prefix, f".{format}", (width, height))
-        _write(path, workflow_of(cls.hidden), note, fps, audio, residuals=residuals, **rest)
-        saved = ui.SavedResult(name, subfolder, io.FolderType.output)
-        shown = (
-            ui.SavedImages([saved], is_animated=True)
-            if format in ("gif", "webp")
-            else ui.PreviewVideo([saved])
-        )
-        return io.NodeOutput(ui=shown)
+        suffix = "" if format == "png" else f".{format}"
+        told = {"chroma": chroma, "codec": None if codec == "auto" else codec}
+        told["hardware"] = None if hardware == "none" else hardware
+        encoding(Path(f"format {format}{suffix}"), **told)
+        path, name, subfolder = output_name(filename_prefix, suffix, (width, height))
+        _write(path, workflow_of(cls.hidden), note, fps, audio, told, residuals=residuals, **rest)
+        return io.NodeOutput(ui=_shown(format, name, subfolder))
+
+
+def _shown(form: str, name: str, subfolder: str) -> Any:  # noqa: ANN401 (the host's)
+    """What the page shows of a saved clip; of a folder, its first picture."""
+    if form == "png":
+        inside = f"{subfolder}/{name}" if subfolder else name
+        return ui.SavedImages([ui.SavedResult("frame_00000.png", inside, io.FolderType.output)])
+    saved = ui.SavedResult(name, subfolder, io.FolderType.output)
+    if form in ("gif", "webp"):
+        return ui.SavedImages([saved], is_animated=True)
+    return ui.PreviewVideo([saved])
 
 
 def _write(
@@ -168,6 +213,7 @@ def _write(
     tell: bool,
     fps: float,
     audio: Mapping[str, Any] | None,
+    told: Mapping[str, Any],
     model: Model,
     residuals: Decomposed,
     signal: Driving,
@@ -179,7 +225,7 @@ def _write(
     frames, count = driven(model, residuals, signal, motion, None, config)
     rate = rate_of(signal) or fps
     facts = {**metadata, **(note(model) if tell else {})}
-    write_clip(path, frames, count, residuals.size, rate, facts, to_sound(audio))
+    write_clip(path, frames, count, residuals.size, rate, facts, to_sound(audio), **told)
 
 
 class AnimatePortrait(io.ComfyNode):

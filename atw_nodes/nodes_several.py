@@ -108,7 +108,7 @@ class AnimateVideo(io.ComfyNode):
             device = model.ready(math.prod(given.size) * 30 + 2**27)
             wanted = (model.checkpoint, cast, [v for v, _ in made], ranks, config)
             frames = video_frames(given.frames, *wanted, *spared(device))
-            sound = given.sound(len(cast) / float(given.fps))
+            sound = given.track(len(cast) / float(given.fps), path)
             facts = _note(model) if note else {}
             write_clip(path, frames, len(cast), given.size, given.fps, facts, sound)
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)))

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from comfy_api.latest import InputImpl
 from torch import Tensor
 
-from .clips import probe, read_frames, read_sound
+from .clips import probe, read_frames, read_sound, sound_for
 from .host import temporary
 from .sockets import to_sound
-from .sound import Sound
+from .sound import Sound, SoundFile
 from .types import InputError
 
 
@@ -29,6 +29,7 @@ class Source(NamedTuple):
     size: tuple[int, int]  # (height, width)
     fps: Fraction
     sound: Callable[[float], Sound | None]  # of so many seconds
+    track: Callable[[float, Path], Sound | SoundFile | None]  # for a clip
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def opened(video: Any) -> Iterator[Source]:  # noqa: ANN401 (the host's)
             (info.height, info.width),
             info.fps,
             lambda seconds: read_sound(path, start, seconds),
+            lambda seconds, target: sound_for(target, path, start, seconds=seconds),
         )
 
 
@@ -58,7 +60,8 @@ def _of_images(parts: Any) -> Source:  # noqa: ANN401 (the host's)
         return ((i[..., :3].movedim(-1, 0) * 255).round().clamp(0, 255).byte() for i in images)
 
     size = (images.shape[1], images.shape[2])
-    return Source(frames, len(images), size, Fraction(parts.frame_rate), lambda _: to_sound(parts.audio))
+    rate, sound = Fraction(parts.frame_rate), parts.audio
+    return Source(frames, len(images), size, rate, lambda _: to_sound(sound), lambda *_: to_sound(sound))
 
 
 def _trim_of(video: Any) -> tuple[float, float]:  # noqa: ANN401
