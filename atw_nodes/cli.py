@@ -9,7 +9,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_faces, cli_manifest, cli_render, cli_signals, cli_train, cli_video
+from . import (
+    __version__,
+    cli_encoding,
+    cli_faces,
+    cli_manifest,
+    cli_render,
+    cli_signals,
+    cli_train,
+    cli_video,
+)
 from .terminal import Parser, bounded, check_output, pick_device, progress
 from .types import AtwError, InputError, OutputError
 
@@ -34,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
                    help=".mp4 .mov .mkv .webm .gif .webp .png .jpg .tif, or a new folder")  # fmt: skip
     cli_signals.add_options(a)
+    cli_encoding.add_options(a)
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
@@ -69,6 +79,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that cannot work, whatever the photo and the checkpoint are."""
     check_output(args.output, "-o")
     cli_signals.check_options(args)
+    cli_encoding.check_options(args, args.output, _is_still(args))
     _wanted(args)
     if cli_video.is_video(args.photo):
         cli_video.check(args, _is_still(args))
@@ -189,9 +200,9 @@ def _write(
         return
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
     note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
-    about = {"comment": note}
+    about, told = {"comment": note}, cli_encoding.options_of(args)
     with ClipWriter(
-        args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound
+        args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound, **told
     ) as writer:
         for result in progress(frames, len(clip), args.quiet):
             result = result.cpu()

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, cli_signals
+from . import __version__, cli_encoding, cli_signals
 from .terminal import pick_device, progress
 from .types import InputError
 
@@ -33,7 +33,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     """
     check(args, still)
     from .checkpoints import DEFAULT, kept_checkpoint
-    from .clips import probe, read_sound
+    from .clips import probe, sound_for
     from .reswarp import ReswarpConfig, ReswarpMode
     from .video import ClipWriter
     from .video_source import animate_video
@@ -46,10 +46,11 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     checkpoint.generator.to(device)
     config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
     heard = args.output.suffix.lower() in cli_signals.WITH_SOUND
-    sound = read_sound(args.photo, seconds=len(cast) / float(info.fps)) if heard else None
+    sound = sound_for(args.output, args.photo, seconds=len(cast) / float(info.fps)) if heard else None
     made = animate_video(_frames(args), checkpoint, cast, signals, ranks, weights, config)
     about = {"comment": f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"}
-    with ClipWriter(args.output, info.width, info.height, info.fps, metadata=about, sound=sound) as writer:
+    told = {"metadata": about, "sound": sound, **cli_encoding.options_of(args)}
+    with ClipWriter(args.output, info.width, info.height, info.fps, **told) as writer:
         for frame in progress(made, len(cast), args.quiet):
             writer.write(frame.cpu())
     unseen = sum(not there for there in cast.places)

@@ -36,7 +36,7 @@ from .pyramid import to_float
 from .rendering import Lows, Room
 from .reswarp import ReswarpConfig
 from .sockets import Decomposed, Moved, size_of
-from .sound import Sound
+from .sound import Sound, SoundFile
 from .types import CheckpointError, FaceFrame, InputError, OutputError
 from .video import ClipWriter
 
@@ -328,11 +328,15 @@ def write_clip(
     size: tuple[int, int],
     fps: float | Fraction,
     metadata: Mapping[str, str],
-    sound: Sound | None,
+    sound: Sound | SoundFile | None,
+    **encoding: Any,  # noqa: ANN401
 ) -> None:
-    """Encode ``frames`` one by one; the file appears when it is complete. size: (height, width)."""
+    """Encode ``frames`` one by one; the file appears when it is complete. size: (height, width).
+
+    encoding: what ``ClipWriter`` may be told besides.
+    """
     progress = Progress(count)
-    with ClipWriter(path, size[1], size[0], fps, metadata=metadata, sound=sound) as writer:
+    with ClipWriter(path, size[1], size[0], fps, metadata=metadata, sound=sound, **encoding) as writer:
         if writer.note:
             log.info(writer.note)
         for frame in frames:
