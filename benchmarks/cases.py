@@ -34,9 +34,10 @@ def backends(device: torch.device) -> list[str]:
     return ["torch"]
 
 
-def config(mode: str, backend: str = "torch") -> ReswarpConfig:
-    """The released settings of a mode; a backend other than the only one is a field of the config."""
-    chosen = {"backend": backend} if any(f.name == "backend" for f in fields(ReswarpConfig)) else {}
+def config(mode: str, backend: str | None = None) -> ReswarpConfig:
+    """The released settings of a mode. backend: one of ``backends``; None is what users get."""
+    choice = any(f.name == "backend" for f in fields(ReswarpConfig))
+    chosen = {"backend": backend} if choice and backend is not None else {}
     return ReswarpConfig(ReswarpMode(mode), **chosen)
 
 

@@ -13,7 +13,7 @@ from atw_nodes.checkpoints import Checkpoint, bundled, load_checkpoint
 from benchmarks import memory, peaks
 from benchmarks.cases import FLOOR, MODES, Rrdb, Scene, backends, generator_step
 from benchmarks.report import CPU, Plan, Report, devices, filled, put, sides
-from benchmarks.rivals import RIVALS, measure
+from benchmarks.rivals import OURS_SIDE, RIVALS, measure
 from benchmarks.stages import Clip, stages
 from benchmarks.timing import (
     MISSING,
@@ -211,26 +211,25 @@ def _clips(plan: Plan) -> str:
     )
 
 
+def _rival_row(report: Report, plan: Plan, name: str, device: torch.device) -> list[str]:
+    rival, seconds = RIVALS[name], 3.0 if plan.quick else 20.0
+    title = f"{device.type}: {rival.title}, {rival.side}²"
+    found = measure(name, plan.checkouts.get(name), plan.threads, seconds, device.type)
+    if found.rival is None or found.ours is None or found.ratio is None:
+        return [title, MISSING, "-", found.reason, "-"]
+    report.facts[f"{device.type} {name}"] = found.ratio
+    report.curves[f"{device.type} {rival.title}"] = {rival.side: found.rival.middle}
+    pixel = found.ratio.middle * (OURS_SIDE / rival.side) ** 2
+    times = (found.rival.text(unit=1000), found.ours.text(unit=1000))
+    return [title, found.ratio.text(), significant(pixel), *times]
+
+
 def rivals(report: Report, plan: Plan) -> None:
     """Other methods' networks, where a checkout is given."""
-    rows = []
-    for name, rival in RIVALS.items():
-        limit, pace = 300.0, 3.0 if plan.quick else 30.0
-        for device in ("cpu", "cuda"):
-            title = f"{device}: {rival.title}, {rival.side}²"
-            if device == "cuda" and not torch.cuda.is_available():
-                continue
-            found = measure(name, plan.checkouts.get(name), plan.threads, pace, device, limit)
-            if found.rival is None or found.ours is None or found.ratio is None:
-                rows.append([title, MISSING, found.reason, "-"])
-                continue
-            report.facts[f"{device} {name}"] = found.ratio
-            report.curves[f"{device} {rival.title}"] = {rival.side: found.rival.middle}
-            times = (found.rival.text(unit=1000), found.ours.text(unit=1000))
-            rows.append([title, found.ratio.text(), *times])
-    if not torch.cuda.is_available():
-        rows.append(["cuda", MISSING, "-", "-"])
-    head = ["rival, its frame", "ours at 1024² is times as fast", "its ms a frame", "ours, ms a frame"]
+    rows = [_rival_row(report, plan, name, device) for device in devices() for name in RIVALS]
+    if len(devices()) == 1:
+        rows.append(["cuda", MISSING, "-", "-", "-"])
+    head = ["rival, its frame", "ours at 1024²: times as fast a frame", "a pixel", "its ms a frame", "ours"]
     report.add(
         "Other methods",
         table(head, rows),

@@ -80,9 +80,10 @@ class Clip:
 def measured(plan: Plan, side: int, device: torch.device) -> tuple[Rounds, int]:
     """The rounds, and how many frames a clip has."""
     count = max(3, min(8 if plan.quick else 24, 6 * 4096 // side))
+    share = 3.0 if side <= 1024 else 0.5  # of the time for ResWarp alone
     with tempfile.TemporaryDirectory() as folder:
         steps = Clip.of(side, count, device).steps(Path(folder), 1 / 16)
-        return plan.rounds({n: synchronised(s, device) for n, s in steps.items()}, side, 0.5), count
+        return plan.rounds({n: synchronised(s, device) for n, s in steps.items()}, side, share), count
 
 
 @torch.no_grad()
