@@ -288,7 +288,11 @@ class _VideoSink:
     def close(self) -> None:
         if self._graph is not None:
             self._through_graph(self._graph, None)
-        self._file.mux(self._stream.encode(None))
+        last = self._stream.encode(None)
+        if self._form.encoder == "libx265" and self._count <= 2:
+            for packet in last:  # of a clip shorter than its delay, x265 leaves the decoding times unset
+                packet.dts = packet.pts
+        self._file.mux(last)
         if self._track:
             self._track.close()
         self._file.close()

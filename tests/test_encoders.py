@@ -307,3 +307,12 @@ def test_hardware_hears_quality(options: str, key: str, sign: int) -> None:
     values = [int(getattr(encoders, options)(q, 2**20, "yuv420p")[key]) for q in (1, 50, 90, 100)]
     assert values == sorted(values, reverse=sign < 0) and values[0] != values[-1]
     assert all(1 <= v <= (51 if sign < 0 else 11800) for v in values)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_short_clips_of_h265(tmp_path: Path, count: int) -> None:
+    needs("h265")
+    for suffix in (".mp4", ".mkv"):
+        frames = [plain(COLOURS[k % 7], 67, 101) for k in range(count)]
+        write(tmp_path / f"x{suffix}", frames, codec="h265")
+        assert len(list(read_frames(tmp_path / f"x{suffix}"))) == count
