@@ -34,7 +34,8 @@ _COPY = 256  # MB
 
 def _cell(ratio: Span, time: Span) -> str:
     spread = 50 * (ratio.high - ratio.low) / ratio.middle
-    return f"{significant(ratio.middle)}x ± {spread:.0f} %, {significant(1000 * time.middle)} ms"
+    known = f" ± {spread:.0f} %" if ratio.high > ratio.low else ""  # one round has no spread
+    return f"{significant(ratio.middle)}x{known}, {significant(1000 * time.middle)} ms"
 
 
 def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
@@ -94,10 +95,10 @@ def reswarp(report: Report, plan: Plan) -> None:
         "A frame of ResWarp, and what one would use instead",
         table(["times as fast as naive vanilla, ms a frame", *sides(plan)], filled(rows, plan)),
         "Naive vanilla: motion and small result up-sampled, full grid, `grid_sample` of a float residual,\n"
-        "sum; all float32. Ours reads and writes uint8. ± is half the distance of the quartiles over the\n"
-        "rounds, in which everything ran in turns. OpenCV and `grid_sample` move pixels, but add nothing.\n"
-        f"RRDB (23 blocks, 64 features) is measured on {_crop(plan)}², which become {4 * _crop(plan)}², and\n"
-        "scaled by pixels.",
+        "sum; all float32. Ours reads and writes uint8. Everything ran in turns; ± is half the distance of\n"
+        "the quartiles, where there was more than one round. OpenCV and `grid_sample` move pixels, but add\n"
+        f"nothing. RRDB (23 blocks, 64 features) is measured on {_crop(plan)}², which become\n"
+        f"{4 * _crop(plan)}², and scaled by pixels.",
     )
     amounts = ", ".join(f"{mode} {FLOOR[mode]}" for mode in MODES)
     report.add(
