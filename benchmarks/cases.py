@@ -22,9 +22,7 @@ from benchmarks.timing import Step
 PORTRAIT = Path(__file__).resolve().parents[1] / "assets" / "portrait-4k.jpg"
 LOW = 128
 MODES = tuple(m.value for m in (ReswarpMode.VANILLA, ReswarpMode.ALIGNED, ReswarpMode.MULTISCALE))
-# Bytes a pixel of the frame, uint8 photo and result: what a mode cannot help reading and writing. Aligned
-# reads the photo once more; multiscale is a pass an octave.
-FLOOR = {"vanilla": 6, "aligned": 9, "multiscale": 8}
+_LEVEL = 1024  # side of the pyramid level that a reducing pass needs to read: 8 pixels a cell
 _CLIP = 256  # frames a call
 
 
@@ -32,6 +30,17 @@ def backends(device: torch.device) -> list[str]:
     """The ways of computing a frame that this machine has, the default first. A new one is named here."""
     del device
     return ["torch"]
+
+
+def floor_bytes(mode: str, pixels: float) -> float:
+    """What a mode cannot help reading and writing for a frame of so many pixels, uint8 in and out.
+
+    Vanilla reads and writes once (6 bytes a pixel). Multiscale does so an octave: a third more. Aligned also
+    reads a level of the photo's pyramid, 1024² or less, for down(W).
+    """
+    if mode == "aligned":
+        return 6 * pixels + 3 * min(pixels, _LEVEL**2)
+    return (8 if mode == "multiscale" else 6) * pixels
 
 
 def config(mode: str, backend: str | None = None) -> ReswarpConfig:

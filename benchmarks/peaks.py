@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,6 +56,10 @@ def peak(step: Step, device: torch.device = _CPU) -> float:
     return max(0.0, (_status("VmHWM") - before) / 1024)
 
 
+def _first(scene: Scene, mode: str, share: float, backend: str) -> None:
+    scene.ours(mode, share, backend)()
+
+
 def _encode(scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as folder:
         side = scene.side
@@ -72,8 +77,8 @@ def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
     }
     for backend in backends(device):
         for mode in MODES:
-            steps[f"{mode}, {backend}"] = scene.ours(mode, 1.0, backend)
-            steps[f"{mode}, {backend}, box of 1/16"] = scene.ours(mode, 1 / 16, backend)
+            for share, where in ((1.0, ""), (1 / 16, ", box of 1/16")):
+                steps[f"{mode}, {backend}{where}"] = partial(_first, scene, mode, share, backend)
     if device.type == "cpu":
         steps[f"encode H.264, {_FRAMES} frames"] = lambda: _encode(scene)
     return steps

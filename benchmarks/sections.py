@@ -11,7 +11,7 @@ import torch
 
 from atw_nodes.checkpoints import Checkpoint, bundled, load_checkpoint
 from benchmarks import memory, peaks
-from benchmarks.cases import FLOOR, MODES, Rrdb, Scene, backends, generator_step
+from benchmarks.cases import MODES, Rrdb, Scene, backends, floor_bytes, generator_step
 from benchmarks.report import CPU, Plan, Report, devices, filled, put, sides
 from benchmarks.rivals import OURS_SIDE, RIVALS, measure
 from benchmarks.stages import Clip, stages
@@ -67,12 +67,12 @@ def _compare(report: Report, plan: Plan, device: torch.device, side: int) -> tup
         mode = name.split(",")[0]
         if name != "copy":
             speeds[f"{device.type}: {name}"] = _cell(ratio, time)
-        if mode in FLOOR:
-            floor = FLOOR[mode] * (BOX if "box" in name else 1) * side * side / bandwidth
+        if mode in MODES:
+            floor = floor_bytes(mode, side * side * (BOX if "box" in name else 1)) / bandwidth
             text = f"{significant(time.middle / floor, 2)}x of {significant(1000 * floor)} ms"
             floors[f"{device.type}: {name}"] = text
     floors[f"{device.type}: copy bandwidth"] = f"{bandwidth / 1e9:.1f} GB/s"
-    limit = FLOOR["vanilla"] * side * side / bandwidth
+    limit = floor_bytes("vanilla", side * side) / bandwidth
     report.curves.setdefault(f"{device.type} floor", {})[side] = limit
     return speeds, floors
 
@@ -88,6 +88,7 @@ def reswarp(report: Report, plan: Plan) -> None:
                 for name, text in cells.items():
                     put(target, name, column, text)
     rows["cpu: RRDB x4 network"] = _upscaler(report, plan)
+    rows.setdefault("cpu: OpenCV remap of the photo", [MISSING] * len(plan.sizes))
     if len(devices()) == 1:
         for mode in MODES:
             rows[f"cuda: {mode}"] = floors[f"cuda: {mode}"] = [MISSING] * len(plan.sizes)
@@ -100,12 +101,11 @@ def reswarp(report: Report, plan: Plan) -> None:
         f"nothing. RRDB (23 blocks, 64 features) is measured on {_crop(plan)}², which become\n"
         f"{4 * _crop(plan)}², and scaled by pixels.",
     )
-    amounts = ", ".join(f"{mode} {FLOOR[mode]}" for mode in MODES)
     report.add(
         "How far from the memory's limit",
         table(["times its floor", *sides(plan)], filled(floors, plan)),
-        f"Floor: the bytes a mode must read and write (a pixel: {amounts}) over the bandwidth of a copy in\n"
-        "the same rounds.",
+        "Floor: the bytes a mode must read and write over the bandwidth of a copy in the same rounds. A\n"
+        "pixel of vanilla has 6, of multiscale 8; aligned reads 3 more of at most 1024² pixels.",
     )
 
 
@@ -198,8 +198,10 @@ def peak_memory(report: Report, plan: Plan) -> None:
                 put(rows, f"{device.type}: {name}", column, f"{megabytes:.0f}")
     if len(devices()) == 1:
         rows["cuda"] = [MISSING] * len(plan.sizes)
+    note = "A frame of ResWarp is a clip's first, with what is made once a photo.\n"
+    note += _clips(plan) if sys.platform == "linux" else f"CPU {MISSING}: needs Linux"
     lines = table(["MB beyond input and output", *sides(plan)], filled(rows, plan))
-    report.add("Memory", lines, _clips(plan) if sys.platform == "linux" else f"CPU {MISSING}: needs Linux")
+    report.add("Memory", lines, note)
 
 
 def _clips(plan: Plan) -> str:

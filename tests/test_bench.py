@@ -13,7 +13,7 @@ from PIL import Image
 from atw_nodes.pyramid import to_float
 from benchmarks.bench import judged, page_part, targets
 from benchmarks.bench_plot import Curve, draw
-from benchmarks.cases import MODES, Rrdb, Scene, box
+from benchmarks.cases import MODES, Rrdb, Scene, box, floor_bytes
 from benchmarks.report import Plan, Report, filled, put
 from benchmarks.rivals import measure
 from benchmarks.timing import MISSING, Rounds, Span, exponent, interleaved, replaced, significant, table
@@ -101,6 +101,14 @@ def test_boxes_cover_their_share() -> None:
     left, top, right, bottom = box(4096, 1 / 16).bounds()
     assert (right - left) * (bottom - top) * 16 == 4096**2
     assert box(100, 1).is_whole
+
+
+def test_floors_are_the_bytes_that_must_move() -> None:
+    large, small = 4096**2, 256**2
+    assert floor_bytes("vanilla", large) == 6 * large
+    assert floor_bytes("multiscale", large) == 8 * large
+    assert floor_bytes("aligned", large) == 6 * large + 3 * 1024**2
+    assert floor_bytes("aligned", small) == 9 * small
 
 
 def test_the_super_resolution_network_is_the_published_one() -> None:
