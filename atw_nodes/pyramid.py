@@ -81,7 +81,7 @@ def taps_at(positions: Tensor, n_in: int, mode: Upsampling = "bilinear") -> Taps
     """
     s = positions * n_in - 0.5
     if mode == "nearest":
-        index, weight = torch.floor(s + 0.5)[:, None], torch.ones(len(s), 1, dtype=torch.float64)
+        index, weight = torch.floor(s + 0.5 + 1e-9)[:, None], torch.ones(len(s), 1, dtype=torch.float64)
     elif mode == "bilinear":
         index = torch.floor(s)[:, None] + torch.arange(2)
         weight = 1 - (s[:, None] - index).abs()
@@ -146,7 +146,7 @@ def gaussian_pyramid(image: Tensor, side: int) -> list[Tensor]:
 
 
 def smooth_upsample(
-    table: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear", octaves: int = 3
+    table: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear", octaves: int = 2
 ) -> Tensor:
     """Up-sample ``table`` [B,C,s,s] octave by octave towards ``size``, by at most ``octaves`` doublings.
 

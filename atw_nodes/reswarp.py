@@ -15,15 +15,18 @@ made beyond the output: everything works in tiles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .kernels import IDENTITY, Pass, run
 from .pyramid import (
     Upsampling,
     area_taps,
@@ -34,10 +37,11 @@ from .pyramid import (
     up_taps,
     upsample,
 )
-from .tiles import ROWS, Plane, Tile, canonical, gather, store, table_part, tiles, working_type
-from .types import FaceFrame, InputError, Motion, ShapeError, check_shape
+from .tiles import ROWS, Plane, Tile, canonical, store, working_type
+from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_shape
 from .warp import backward_warp, feather_mask, identity_points
 
+_SAMPLES = 8  # a cell's side, at least, of the level that down(W) is computed from
 _CORRECTION = 1024  # vanilla and multiscale in a face frame: C is computed at this size at most
 
 
@@ -92,6 +96,32 @@ class Residuals:
         """Side S of the low-resolution image."""
         return self.low.shape[-1]
 
+    @cached_property
+    def level(self) -> Tensor:
+        """The photo reduced by whole octaves, as far as a cell keeps ``_SAMPLES`` pixels a side: what
+        down(W) is computed from. At most once a clip.
+        """
+        height, width = self.photo.shape[-2:]
+        octaves = max(0, int(math.log2(max(1.0, max(self.frame.sides) / (self.size * _SAMPLES)))))
+        if not octaves:
+            return self.photo
+        return downsample(self.photo, (-(-height >> octaves), -(-width >> octaves)))
+
+    @cached_property
+    def levels(self) -> list[Tensor]:
+        """The photo and its octaves down to ``low`` (Fig. 3), at most once a clip."""
+        return gaussian_pyramid(self.photo, self.size)
+
+    @cached_property
+    def square(self) -> Tensor:
+        """The frame's content as [1,3,n,n], what the paper's modes work on in a face frame."""
+        return canonical(self.photo, self.frame, _frame_size(self, _CORRECTION))
+
+    @cached_property
+    def square_levels(self) -> list[Tensor]:
+        """``levels`` of ``square``."""
+        return gaussian_pyramid(self.square, self.size)
+
     def residual(self, mode: Upsampling = "bilinear") -> Tensor:
         """I - up(L) of the frame: [1,3,H,W] for the whole image, else the frame's canonical square at its own
         size.
@@ -133,53 +163,48 @@ def decompose(photo: Tensor, frame: FaceFrame | None = None, size: int = 128) ->
 def _octave(
     image: Tensor, lowband: Tensor, base: Tensor, field: Tensor, config: ReswarpConfig, out: Tensor
 ) -> Tensor:
-    """up(base) + warp(image - up(lowband), up(field)) into ``out``: one step of Fig. 2a or Fig. 3, tile by
-    tile.
-    """
+    """up(base) + warp(image - up(lowband), up(field)) into ``out``: one step of Fig. 2a or Fig. 3."""
     height, width = image.shape[-2:]
-    mode = config.upsample
-    plane = Plane(FaceFrame.whole(height, width), working_type(image), image.device)
-    rows, columns = up_taps(base.shape[-2], height, mode), up_taps(base.shape[-1], width, mode)
-    low = (up_taps(lowband.shape[-2], height, mode), up_taps(lowband.shape[-1], width, mode), lowband)
-    for at in tiles(0, 0, width, height, config.rows):
-        x0, y0, x1, y1 = at
-        warped = gather(image, plane.displaced(at, field), (x0, y0), low)
-        store(out, at, warped.add_(table_part(base, rows.part(y0, y1), columns.part(x0, x1))))
+    frame = FaceFrame.whole(height, width)
+    p = Pass(
+        image, in_pixels(field, frame), frame.inverse(), minus=lowband, add=base, upsample=config.upsample
+    )
+    run(p, out, (0, 0, width, height), config.rows)
     return out
 
 
+def in_pixels(field: Tensor, frame: FaceFrame) -> Tensor:
+    """[1,2,n,n] displacements in pixels, of a field in fractions of the frame along its own axes."""
+    (a, b, _), (c, d, _) = frame.matrix
+    x, y = field[:, :1], field[:, 1:]
+    return torch.cat([x * a + y * b, x * c + y * d], 1)
+
+
 def _whole(
-    photo: Tensor, low: Tensor, field: Tensor, refined: Tensor, config: ReswarpConfig, out: Tensor
+    levels: Sequence[Tensor], field: Tensor, refined: Tensor, config: ReswarpConfig, out: Tensor
 ) -> Tensor:
-    """Vanilla or multiscale on a whole image, exactly as the paper prints them."""
-    if config.mode is ReswarpMode.VANILLA:
-        return _octave(photo, low, refined, field, config, out)
-    levels = gaussian_pyramid(photo, low.shape[-1])
-    below, result = levels.pop(), refined
-    while levels:
-        image = levels.pop()
-        target = torch.empty_like(image) if levels else out
-        result = _octave(image, below, result, field, config, target)
-        below = image
+    """Vanilla or multiscale on a whole image, exactly as the paper prints them. levels: from the image down
+    to the low-resolution one.
+    """
+    result = refined
+    for k in range(len(levels) - 2, -1, -1):
+        target = torch.empty_like(levels[k]) if k else out
+        result = _octave(levels[k], levels[k + 1], result, field, config, target)
     if result is refined:  # the photo is as small as the low-resolution image: no residual
         store(out, (0, 0, out.shape[-1], out.shape[-2]), refined)
     return out
 
 
 class Correction(NamedTuple):
-    """out = W + m·(add - (1 - gate)·(W - low)), tables in the canonical square."""
+    """out = W + m·(add - drop·W), tables in the canonical square."""
 
     add: Tensor  # [1,3,n,n]
-    gate: Tensor | None = None  # [1,1,n,n]
-    low: Tensor | None = None  # [1,3,n,n], down(W)
+    drop: Tensor | None = None  # [1,1,n,n]
 
     def on(self, plane: Plane, at: Tile, points: Tensor | None, value: Tensor) -> Tensor:
         """C on a tile, where W is ``value``: [1,3,h,w]."""
         add = plane.table(self.add, at, points)
-        if self.gate is None or self.low is None:
-            return add
-        drop = 1 - plane.table(self.gate, at, points)
-        return add - drop * (value - plane.table(self.low, at, points))
+        return add if self.drop is None else add - plane.table(self.drop, at, points) * value
 
 
 def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
@@ -195,13 +220,9 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
 
 
 def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
-    """C = up(R - down(W)), octave by octave, and the gate's tables."""
-    photo, frame = residuals.photo, residuals.frame
-    down = (
-        _downsampled_warp(photo, field, residuals.size, config.rows)
-        if frame.is_whole
-        else canonical(photo, frame, residuals.size, field)
-    )
+    """C = up(R - down(W)), octave by octave; the gate takes off (1 - gate)·(W - up(down(W)))."""
+    frame = residuals.frame
+    down = (_downsampled_warp if frame.is_whole else _canonical_warp)(residuals, field, config.rows)
     side = _frame_size(residuals, 1 << 30)
     target = (frame.height, frame.width) if frame.is_whole else (side, side)
 
@@ -211,25 +232,61 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
     error = refined - down
     if not config.gate:
         return Correction(grow(error))
-    return Correction(grow(error), grow(residual_gate(error)), grow(down))
+    drop = 1 - residual_gate(error)
+    return Correction(grow(error + drop * down), grow(drop))
 
 
-def _downsampled_warp(photo: Tensor, field: Tensor, size: int, most: int) -> Tensor:
-    """down(warp(photo, field)) of a whole image, strips of ``most`` rows at a time: [1,3,size,size]."""
-    height, width = photo.shape[-2:]
-    plane = Plane(FaceFrame.whole(height, width), working_type(photo), photo.device)
+def _downsampled_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
+    """down(W) of a whole image, from its level, strips of ``most`` rows at a time: [1,3,S,S]."""
+    level, size = residuals.level, residuals.size
+    height, width = level.shape[-2:]
+    frame, kind = FaceFrame.whole(height, width), working_type(level)
+    inverse, shift = frame.inverse(), in_pixels(field, frame)
     rows, columns = area_taps(height, size), area_taps(width, size)
-    out = torch.empty(1, photo.shape[1], size, size, dtype=working_type(photo), device=photo.device)
+    out = torch.empty(1, level.shape[1], size, size, dtype=kind, device=level.device)
     step = max(1, most * size // height)
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
-        strip = torch.empty(1, photo.shape[1], last - first, width, dtype=out.dtype, device=out.device)
-        for x0, y0, x1, y1 in tiles(0, first, width, last, most):
-            at = (x0, y0, x1, y1)
-            strip[..., y0 - first : y1 - first, x0:x1] = gather(photo, plane.displaced(at, field), (x0, y0))
+        strip = torch.empty(1, level.shape[1], last - first, width, dtype=kind, device=level.device)
+        run(Pass(level, shift, _below(inverse, first), _below(IDENTITY, first)), strip, _all(strip), most)
         out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
     return out
+
+
+def _canonical_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
+    """down(W) of a face frame, from its level, k x k samples a cell: [1,3,S,S]."""
+    level, size = residuals.level, residuals.size
+    scale = [n / m for n, m in zip(level.shape[-2:], residuals.photo.shape[-2:], strict=True)]
+    (a, b, x), (c, d, y) = residuals.frame.matrix
+    (a, b, x), (c, d, y) = ((v * scale[1] for v in (a, b, x)), (v * scale[0] for v in (c, d, y)))
+    here = FaceFrame(((a, b, x), (c, d, y)), level.shape[-2], level.shape[-1])
+    k = max(1, math.ceil(max(here.sides) / size - 1e-3))
+    n, kind, shift = size * k, working_type(level), in_pixels(field, here)
+    to_source: Affine = ((a / n, b / n, x), (c / n, d / n, y))
+    to_canonical: Affine = ((1 / n, 0.0, 0.0), (0.0, 1 / n, 0.0))
+    out = torch.empty(1, level.shape[1], size, size, dtype=kind, device=level.device)
+    step = max(1, most // k)
+    for r in range(0, size, step):
+        strip = torch.empty(1, level.shape[1], min(step, size - r) * k, n, dtype=kind, device=level.device)
+        run(
+            Pass(level, shift, _below(to_canonical, r * k), _below(to_source, r * k)),
+            strip,
+            _all(strip),
+            most,
+        )
+        out[..., r : r + step, :] = F.avg_pool2d(strip, k) if k > 1 else strip
+    return out
+
+
+def _below(affine: Affine, rows: int) -> Affine:
+    """``affine`` of an output that starts ``rows`` further down."""
+    (a, b, x), (c, d, y) = affine
+    return (a, b, x + b * rows), (c, d, y + d * rows)
+
+
+def _all(out: Tensor) -> Tile:
+    return 0, 0, out.shape[-1], out.shape[-2]
 
 
 def _frame_size(residuals: Residuals, most: int) -> int:
@@ -244,8 +301,9 @@ def _in_frame(residuals: Residuals, field: Tensor, refined: Tensor, config: Resw
     """Vanilla's or multiscale's result minus W, in the canonical square: smooth, so a table of 1024² holds
     it.
     """
-    image = canonical(residuals.photo, residuals.frame, _frame_size(residuals, _CORRECTION))
-    result = _whole(image, residuals.low, field, refined, config, torch.empty_like(image))
+    image, vanilla = residuals.square, config.mode is ReswarpMode.VANILLA
+    levels = [image, residuals.low] if vanilla else residuals.square_levels
+    result = _whole(levels, field, refined, config, torch.empty_like(image))
     n = image.shape[-1]
     return Correction(result.sub_(backward_warp(image, upsample(field, (n, n)))))
 
@@ -260,19 +318,9 @@ def _write(
     photo: Tensor, frame: FaceFrame, field: Tensor, c: Correction | None, out: Tensor, rows: int = ROWS
 ) -> None:
     """The writing pass: W + m·C inside the frame's bounding box; pixels of mask 0 are copied."""
-    plane = Plane(frame, working_type(photo), photo.device)
-    for at in tiles(*frame.bounds(), rows):
-        x0, y0, x1, y1 = at
-        points = None if frame.is_whole else plane.points(at)
-        mask = None if points is None else feather_mask(points, frame.feather)
-        value = gather(photo, plane.displaced(at, field, points), (x0, y0))
-        if c is not None:
-            add = c.on(plane, at, points, value)
-            value = value.add_(add if mask is None else add * mask)
-        store(out, at, value)
-        if mask is not None:
-            outside = mask == 0
-            out[..., y0:y1, x0:x1] = torch.where(outside, photo[..., y0:y1, x0:x1], out[..., y0:y1, x0:x1])
+    add, drop = (None, None) if c is None else c
+    p = Pass(photo, in_pixels(field, frame), frame.inverse(), add=add, drop=drop, feather=frame.feather)
+    run(p, out, frame.bounds(), rows)
 
 
 def check_motion(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
@@ -341,7 +389,8 @@ def _frames(
             else:
                 r = refined[t : t + 1].to(photo.device, kind)
                 if frame.is_whole and config.mode is not ReswarpMode.ALIGNED:
-                    _whole(photo, residuals.low, field, r, config, out)
+                    vanilla = config.mode is ReswarpMode.VANILLA
+                    _whole([photo, residuals.low] if vanilla else residuals.levels, field, r, config, out)
                 else:
                     _write(photo, frame, field, correction(residuals, field, r, config), out, config.rows)
         yield out

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+
+Affine: TypeAlias = "tuple[tuple[float, float, float], tuple[float, float, float]]"  # ((a, b, x0), (c, d, y0))
 
 
 class AtwError(Exception):
@@ -105,7 +108,7 @@ class FaceFrame:
     feather: width of the soft edge in fractions of the frame's side; 0 means mask 1 everywhere (whole image).
     """
 
-    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    matrix: Affine
     height: int
     width: int
     feather: float = 0.08
@@ -150,7 +153,7 @@ class FaceFrame:
         top, bottom = max(0, int(min(ys) // 1)), min(self.height, int(-(-max(ys) // 1)))
         return left, top, right, bottom
 
-    def inverse(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    def inverse(self) -> Affine:
         """The 2x3 map from image pixels to the canonical unit square."""
         (a, b, x), (c, d, y) = self.matrix
         k = 1.0 / (a * d - b * c)

@@ -26,9 +26,14 @@ def sample(source: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of ``source`` [B,C,H,W] at ``points`` [B,h,w,2], (x, y) as fractions of its width and
     height.
 
-    Returns [B,C,h,w]. The only ``grid_sample`` of this repository.
+    Returns [B,C,h,w].
     """
-    return F.grid_sample(source, points * 2 - 1, mode="bilinear", padding_mode="border", align_corners=False)
+    return sample_grid(source, points * 2 - 1)
+
+
+def sample_grid(source: Tensor, grid: Tensor) -> Tensor:
+    """``sample`` at positions from -1 to 1, torch's own. The only ``grid_sample`` of this repository."""
+    return F.grid_sample(source, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def identity_points(height: int, width: int, like: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from tests.test_faces import needs_network
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
-@pytest.mark.parametrize(("mode", "megabytes"), [("vanilla", 64), ("aligned", 64), ("multiscale", 160)])
+@pytest.mark.parametrize(("mode", "megabytes"), [("vanilla", 64), ("aligned", 64), ("multiscale", 200)])
 def test_a_4096_frame_stays_within_its_budget(mode: str, megabytes: int) -> None:
     # what the allocator keeps varies by some 30 MB between runs: one of three has to fit
     assert any(frame_peak(mode) <= megabytes for _ in range(3))

@@ -104,8 +104,8 @@ def test_overlapping_faces_equal_the_formula_written_out(mode: ReswarpMode) -> N
     for face, motion, image, points, mask in zip(faces, motions, images, places, m, strict=True):
         c = correction(face, motion.field, image, config)
         add = sample(c.add, points[None])
-        if c.gate is not None and c.low is not None:
-            add = add - (1 - sample(c.gate, points[None])) * (w - sample(c.low, points[None]))
+        if c.drop is not None:
+            add = add - sample(c.drop, points[None]) * w
         expected += mask * add
     expected = torch.where((m[0] > 0) | (m[1] > 0), expected, photo)
     got = next(composite(faces, motions, images, config))
