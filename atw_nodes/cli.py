@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,6 +189,7 @@ def _write(
 
     from .animate import animate_all
     from .images import write_still
+    from .pipeline import delivered
     from .video import ClipWriter, is_clip
 
     buffer = torch.empty_like(pixels)
@@ -201,11 +202,13 @@ def _write(
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
     note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
     about, told = {"comment": note}, cli_encoding.options_of(args)
-    with ClipWriter(
-        args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound, **told
-    ) as writer:
-        for result in progress(frames, len(clip), args.quiet):
-            result = result.cpu()
+    with (
+        ClipWriter(
+            args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound, **told
+        ) as writer,
+        closing(delivered(frames)) as ready,
+    ):
+        for result in progress(ready, len(clip), args.quiet):
             writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])
     if writer.note:
         sys.stderr.write(f"note: {writer.note}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     check(args, still)
     from .checkpoints import DEFAULT, kept_checkpoint
     from .clips import probe, sound_for
+    from .pipeline import delivered
     from .reswarp import ReswarpConfig, ReswarpMode
     from .video import ClipWriter
     from .video_source import animate_video
@@ -50,9 +52,10 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     made = animate_video(_frames(args), checkpoint, cast, signals, ranks, weights, config)
     about = {"comment": f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"}
     told = {"metadata": about, "sound": sound, **cli_encoding.options_of(args)}
-    with ClipWriter(args.output, info.width, info.height, info.fps, **told) as writer:
-        for frame in progress(made, len(cast), args.quiet):
-            writer.write(frame.cpu())
+    writing = ClipWriter(args.output, info.width, info.height, info.fps, **told)
+    with writing as writer, closing(delivered(made)) as ready:
+        for frame in progress(ready, len(cast), args.quiet):
+            writer.write(frame)
     unseen = sum(not there for there in cast.places)
     missing = f"nobody is seen in {unseen} of {len(cast)} frames: left as they are" if unseen else None
     for note in filter(None, (writer.note, missing)):

@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +32,7 @@ from . import __version__, rendering
 from .checkpoints import Checkpoint, bundled, load_checkpoint
 from .driving import Driving, Named, One, paired, vectors
 from .faces import read
+from .pipeline import delivered
 from .pyramid import to_float
 from .rendering import Lows, Room
 from .reswarp import ReswarpConfig
@@ -339,7 +340,7 @@ def write_clip(
     with ClipWriter(path, size[1], size[0], fps, metadata=metadata, sound=sound, **encoding) as writer:
         if writer.note:
             log.info(writer.note)
-        for frame in frames:
-            progress.step(frame)
-            frame = frame.cpu()
-            writer.write(frame[:, :3], alpha=frame[:, 3:] if frame.shape[1] == 4 else None)
+        with closing(delivered(frames)) as ready:
+            for frame in ready:
+                progress.step(frame)
+                writer.write(frame[:, :3], alpha=frame[:, 3:] if frame.shape[1] == 4 else None)
