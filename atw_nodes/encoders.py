@@ -144,7 +144,9 @@ _CODECS = {
     "ffv1": _Codec((".mkv",), (_Encoder("ffv1", dict.fromkeys(CHROMA, "bgr0"), 1, ANY_SIZE, _ffv1),)),
     "gif": _Codec((".gif",), (_Encoder("gif", dict.fromkeys(CHROMA, "pal8"), 1, ANY_SIZE, _plain),)),
     "webp": _Codec((".webp",), (_Encoder("libwebp_anim", {"420": "bgra"}, 1, (16383, 16383), _webp),)),
-    "png": _Codec(("",), (_Encoder("png", dict.fromkeys(CHROMA, "rgb24"), 1, (2**31 - 1,) * 2, _plain),)),
+    "png": _Codec(
+        ("",), (_Encoder("png", dict.fromkeys(CHROMA, "rgb24"), 1, (2**31 - 1, 2**31 - 1), _plain),)
+    ),
 }
 CODECS = tuple(_CODECS)
 _MACHINES = {

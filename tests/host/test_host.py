@@ -206,3 +206,23 @@ def test_no_word_in_the_log_from_us(server: Server) -> None:
     lines = server.text().splitlines()
     ours = [line for line in lines if "warn" in line.lower() and ("atw" in line.lower() or PACK in line)]
     assert not [line for line in ours if "does not know" not in line], ours  # that, a test provokes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name"),
+    [
+        ({"format": "mkv", "codec": "ffv1"}, "ffv1"),
+        ({"format": "mov", "codec": "prores", "chroma": "444"}, "prores"),
+        ({"format": "mp4", "codec": "h264", "chroma": "444"}, "h264"),
+        ({"format": "png"}, "png"),
+    ],
+)
+def test_saved_with_a_codec_of_ones_choice(server: Server, inputs: dict[str, str], name: str) -> None:
+    (file,) = server.files(server.good(saved(parts(n7_frames=2), **inputs)), "8")
+    with av.open(str(file)) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == name
+
+
+def test_a_codec_that_does_not_fit_is_refused(server: Server) -> None:
+    text = server.error(saved(parts(n7_frames=2), format="webm", codec="h265"))
+    assert ".webm does not take h265; choose av1 or vp9 for it" in text
