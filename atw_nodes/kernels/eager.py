@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..pyramid import Upsampling
+from ..pyramid import Upsampling, to_float
 from ..types import Affine
 from ..warp import feather_mask, sample, sample_grid
 from .passes import Axis, Pass, Tile, axis
@@ -115,7 +115,9 @@ class _Run:
         if bool(outside.any()):
             x0, y0, x1, y1 = at
             now = self.out[..., y0:y1, x0:x1]
-            now.copy_(torch.where(outside, self.p.source[..., y0:y1, x0:x1].to(now.dtype), now))
+            source = self.p.source[..., y0:y1, x0:x1]
+            source = source if source.dtype == now.dtype else to_float(source)
+            now.copy_(torch.where(outside, source.to(now.dtype), now))
 
     def _map(self, affine: Affine, at: Tile, scale: tuple[float, float] = (1.0, 1.0)) -> Tensor:
         """[h,w,2]: a tile's pixel centres under ``affine``, times ``scale``."""

@@ -29,6 +29,7 @@ def _pool(count: int) -> ThreadPoolExecutor:
             ready = threading.Barrier(count + 1)
 
             def alone() -> None:
+                torch.get_num_threads()  # or torch would give it its number later, on first use
                 torch.set_num_threads(1)  # of this thread, and what threads to come begin with
                 ready.wait()
 
