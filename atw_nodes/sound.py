@@ -30,6 +30,7 @@ _COPIED = {
     "webm": ("opus", "vorbis"),
 }
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_FADE = 0.04  # seconds at the beginning that may fade in
 _BEFORE = Fraction(8, 100)  # seconds in front of the first sample, from which a decoder warms up
 
 
@@ -96,11 +97,13 @@ class SoundFile:
 
 def copies(stream: Any, suffix: str) -> bool:  # noqa: ANN401 (PyAV's)
     """Whether packets of an audio stream may go into a file with this suffix. AAC without its header, as in
-    broadcasts, may not.
+    broadcasts, may not; nor into Matroska where its first packet, by which a decoder fades in, is long.
     """
     context = stream.codec_context
     codec = context.codec.canonical_name
     whole = codec != "aac" or bool(context.extradata)
+    if suffix in (".mkv", ".webm") and codec == "aac" and context.frame_size > _FADE * context.rate:
+        return False
     return whole and codec in _COPIED.get(_CONTAINERS.get(suffix, ""), ())
 
 
