@@ -49,9 +49,10 @@ def listens() -> None:  # whatever started these tests may have told its childre
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def begun(jobs: Path, *options: str) -> subprocess.Popen[str]:
+def begun(jobs: Path, *options: str, **more: str) -> subprocess.Popen[str]:
+    """A render of its own; ``more``: into its environment."""
     command = [sys.executable, "-m", "atw_nodes", "render", str(jobs), *options]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env, preexec_fn=listens)
 
 
