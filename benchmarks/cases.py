@@ -58,10 +58,11 @@ def photo(side: int) -> Tensor:
         return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].contiguous()
 
 
-def smooth_field(amount: float = 0.03) -> Tensor:
-    """[1,2,LOW,LOW]: a smooth random motion of ``amount`` of the frame."""
-    cells = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0)) * amount
-    return F.interpolate(cells, size=(LOW, LOW), mode="bicubic")
+def smooth_field(amount: float = 0.05) -> Tensor:
+    """[1,2,LOW,LOW]: a smooth random motion, at most ``amount`` of the frame: as far as a jaw drops."""
+    cells = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    field = F.interpolate(cells, size=(LOW, LOW), mode="bicubic")
+    return field * amount / field.abs().max()
 
 
 def box(side: int, share: float) -> FaceFrame:
