@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Generic, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ T = TypeVar("T")
 _POLL = 0.2  # seconds after which a waiting thread looks up, so that Ctrl+C reaches it on every system
 
 
-def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     """What ``items`` yields, made in a thread of its own, at most ``depth`` beyond the one in use; 0: none.
 
     That thread has the grad mode, inference mode, CUDA device and stream, and context variables of whoever
@@ -40,7 +40,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
         line.stop()
 
 
-def delivered(frames: Iterable[Tensor], depth: int = 1) -> Iterator[Tensor]:
+def delivered(frames: Iterable[Tensor], depth: int = 1) -> Generator[Tensor, None, None]:
     """``ahead`` of frames [1,C,H,W] that are written into one buffer: copies on the CPU, ``depth`` + 1 of
     them in turn, so use one before the next. Their colours lie side by side, as encoders want them.
     """

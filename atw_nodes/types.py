@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-
-Affine: TypeAlias = "tuple[tuple[float, float, float], tuple[float, float, float]]"  # ((a, b, x0), (c, d, y0))
+Row: TypeAlias = "tuple[float, float, float]"
+Affine: TypeAlias = "tuple[Row, Row]"  # ((a, b, x0), (c, d, y0))
 
 
 class AtwError(Exception):

@@ -4,13 +4,15 @@ For CUDA devices where torch ships Triton. What it reads and writes is what a pa
 photo's bytes once, the frame's once; the tables stay in the cache. Several frames go in one launch.
 """
 
+# pyright: reportCallIssue=false, reportMissingImports=false, reportArgumentType=false, reportGeneralTypeIssues=false
+
 from __future__ import annotations
 
 import os
 
 import torch
-import triton  # pyright: ignore[reportMissingImports]
-import triton.language as tl  # pyright: ignore[reportMissingImports]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from .passes import IDENTITY, Pass, Tile
