@@ -23,6 +23,13 @@ class Low(NamedTuple):
     refined: Tensor  # [b,3,S,S]
 
 
+def batch_on(device: torch.device) -> int:
+    """Frames that the generator makes at a time: a CPU gains nothing from many, and cancelling waits for
+    them.
+    """
+    return 1 if device.type == "cpu" else 8
+
+
 @torch.no_grad()
 def generate(
     checkpoint: Checkpoint,
@@ -148,7 +155,8 @@ def _render(
 ) -> Iterator[Tensor]:
     colour = None if out is None else out[:, :3]
     alpha = photo[:, 3:] if photo.shape[1] == 4 else None
-    made = [generate(checkpoint, f, s, weights) for f, s in zip(faces, signals, strict=True)]
+    batch = batch_on(next(checkpoint.generator.parameters()).device)
+    made = [generate(checkpoint, f, s, weights, batch) for f, s in zip(faces, signals, strict=True)]
     for lows in zip(*made, strict=True):
         yield from frames_of(faces, lows, config, colour, alpha)
 
@@ -163,7 +171,7 @@ def frames_of(
     """High-resolution frames of the generator's results, one of ``lows`` a face; ``alpha`` [1,1,H,W] moves
     along and is their fourth channel.
     """
-    motions = [low.motion for low in lows]
+    motions = [Motion(low.motion.field, low.motion.weight.cpu()) for low in lows]  # read one by one
     frames = composite(faces, motions, [low.refined for low in lows], config, out)
     if alpha is None:
         yield from frames

@@ -120,7 +120,7 @@ def load_checkpoint(source: str | os.PathLike[str] = DEFAULT, folders: Iterable[
     except (KeyError, TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: unreadable metadata ({e}); download or train it again") from e
     _check_config(path, config, tensors)
-    generator = Generator(config)
+    generator = Generator(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _fill(path, generator, tensors, meta)
     if len(signal.names) != config.signal:
         raise CheckpointError(f"{path}: {len(signal.names)} signal names for a generator of {config.signal}")

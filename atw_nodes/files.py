@@ -57,7 +57,7 @@ def to_bytes(pixels: Tensor, channels: int = 3, name: str = "pixels", top: int =
     elif top != 255:
         planes = planes.int() * (top // 255)
     kind = np.uint8 if top == 255 else np.uint16
-    return np.ascontiguousarray(planes.permute(1, 2, 0).cpu().numpy().astype(kind))
+    return np.ascontiguousarray(planes.permute(1, 2, 0).cpu().numpy().astype(kind, copy=False))
 
 
 def over_white(pixels: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .precision import paying
 from .pyramid import downsample, upsample
 from .types import Generated, InputError, ShapeError, check_shape
 from .warp import backward_warp, inverted
@@ -107,13 +109,23 @@ class _Layer(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="nearest") if up else None
         self.conv, self.norm, self.act = conv, norm, act
 
-    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
+    def forward(self, x: Tensor, signal: Tensor, even: Tensor | None = None) -> Tensor:
         if self.up is not None:
             x = self.up(x)
-        x = self.conv(x)
+        x = self.conv(x) if even is None else _convolved(self.conv, x, even)
         if self.norm is not None:
             x = self.norm(x, signal)
         return x if self.act is None else self.act(x)
+
+
+def _convolved(conv: nn.Conv2d, x: Tensor, even: Tensor) -> Tensor:
+    """``conv``, which repeats the border, of ``x`` [B,C,h,w] and of channels that are ``even`` [B,N]
+    everywhere: those come to a constant.
+    """
+    seen, steady = conv.weight.split((x.shape[1], even.shape[1]), 1)
+    around = nn.functional.pad(x, (int(conv.padding[0]),) * 4, mode="replicate")
+    y = nn.functional.conv2d(around, seen, conv.bias, conv.stride)
+    return y + nn.functional.linear(even, steady.sum((2, 3)))[:, :, None, None]
 
 
 class _Residual(nn.Module):
@@ -184,16 +196,13 @@ class EncoderDecoder(nn.Module):
             if isinstance(module, _Residual):
                 module.second.conv.weight.data.mul_(0.4)  # blocks add up: keep each one's share small
 
-    def forward(self, x: Tensor, signal: Tensor) -> Tensor:
-        for layer in self.layers:
+    def forward(self, x: Tensor, signal: Tensor, even: Tensor | None = None) -> Tensor:
+        """even: [B,N], further inputs that are the same all over the image."""
+        first, *others = self.layers
+        x = first(x, signal, even)
+        for layer in others:
             x = layer(x, signal)
         return self.last(x)
-
-
-def _averaged(field: Tensor, low: Tensor) -> Tensor:
-    """``field`` at the size of ``low``."""
-    size = (low.shape[-2], low.shape[-1])
-    return field if tuple(field.shape[-2:]) == size else downsample(field, size)
 
 
 def warped_low(low: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
@@ -202,11 +211,11 @@ def warped_low(low: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
     Where a fine field has a step, at a closed lid, its average moves ``low`` otherwise than it moves the
     photo: there O^w is the average of a fine warp. That alone would soften all the rest.
     """
-    average = _averaged(field, low)
+    size, small = (field.shape[-2], field.shape[-1]), (low.shape[-2], low.shape[-1])
+    average = field if size == small else downsample(field, small)
     coarse = backward_warp(low, average)
     if average is field:
         return coarse, field
-    size, small = (field.shape[-2], field.shape[-1]), (low.shape[-2], low.shape[-1])
     off = (field - upsample(average, size)).abs().amax(1, keepdim=True) * low.shape[-1]  # in pixels of low
     step = ((nn.functional.max_pool2d(downsample(off, small), 3, 1, 1) - 0.1) / 0.2).clamp(0, 1)
     return torch.lerp(coarse, downsample(backward_warp(upsample(low, size), field), small), step), average
@@ -302,9 +311,10 @@ class Generator(nn.Module):
         """Refined O^r of a warped image O^w; all [B,*,h,w] of one size, which may be a crop."""
         x = coarse * 2 - 1
         if self.config.refine_source:
-            tiled = signal[:, :, None, None].to(x.dtype).expand(-1, -1, *x.shape[-2:])
-            x = torch.cat([x, low * 2 - 1, field / self.config.max_displacement, tiled], 1)
-        change = self.refine(x, signal).float() / 2  # the networks' [-1,1] is twice our [0,1]
+            x = torch.cat([x, low * 2 - 1, field / self.config.max_displacement], 1)
+        even = signal.to(x.dtype) if self.config.refine_source else None
+        with nullcontext() if self.training else paying(x):
+            change = self.refine(x, signal, even).float() / 2  # the networks' [-1,1] is twice our [0,1]
         if self.config.neutral_paint:
             made = coarse + change
             least = made[:, 1:] - (coarse[:, 1:] - coarse[:, :1]).clamp_min(0)  # of red, by green and by blue

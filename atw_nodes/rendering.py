@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .animate import Low, frames_of, generate, refine
+from .animate import Low, batch_on, frames_of, generate, refine
 from .checkpoints import Checkpoint
 from .reswarp import Residuals, ReswarpConfig
 from .sockets import Decomposed, Moved, masked
@@ -35,8 +35,8 @@ class Room:
 
     @classmethod
     def on(cls, device: torch.device) -> Room:
-        """A CPU gains nothing from batches, and cancelling has to wait for them."""
-        return cls(device, 1 if device.type == "cpu" else 8)
+        """All that the device is good for."""
+        return cls(device, batch_on(device))
 
     def less(self) -> Room | None:
         """Half of it; then the CPU; None when there is nothing less."""

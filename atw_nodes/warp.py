@@ -15,11 +15,15 @@ Zero        d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .types import FaceFrame, ShapeError, check_shape
+
+_SETTLED = 2e-6  # fractions of the frame, within which one more step of Newton's method is the last
 
 
 def sample(source: Tensor, points: Tensor) -> Tensor:
@@ -71,25 +75,69 @@ def inverted(forward: Tensor, steps: int = 12) -> Tensor:
     at = identity_points(h, w, like=forward).movedim(-1, 1)
     both = torch.cat([forward, _slope(forward, -1) * w, _slope(forward, -2) * h], 1)
     most = forward.detach().abs().amax((1, 2, 3), keepdim=True)  # d is a value of -D
-    back = other = last = torch.zeros_like(forward)
-    off_other = off_last = back
+    if forward.device.type == "cpu" and not (torch.is_grad_enabled() and forward.requires_grad):
+        each = zip(both.split(1), most.split(1), strict=True)
+        return torch.cat([_inverted_where_needed(one, at, bound, steps) for one, bound in each])
+    tries = _Tries(*[torch.zeros_like(forward)] * 5)
     for _ in range(steps):
-        d, a, c, b, e = sample(both, (at + back).movedim(1, -1)).split((2, 1, 1, 1, 1), 1)
-        off = back + d  # what is left; the matrix is [[1 + a, b], [c, 1 + e]]
-        a, e = 1 + a, 1 + e
-        det = (a * e - b * c).clamp_min(0.08)
-        x, y = off[:, :1], off[:, 1:]
-        step = torch.cat([e * x - b * y, a * y - c * x], 1) / det
-        crossed = _dot(off, off_last) < 0
-        other, off_other = torch.where(crossed, last, other), torch.where(crossed, off_last, off_other)
-        last, off_last = back, off
-        to = other - back
-        far = _dot(step, step) > 0.2 * _dot(to, to)
-        length, opposed = _dot(off, off).sqrt(), _dot(off_other, off_other).sqrt()
-        share = (length / (length + opposed + 1e-12)).clamp(0.1, 0.9)
-        search = far & (_dot(off, off_other) < 0)
-        back = torch.where(search, back + share * to, back - step).clamp(-most, most)
-    return back
+        tries = _better(both, at, most, tries)
+    return tries.back
+
+
+class _Tries(NamedTuple):
+    """Of every point: d as found so far; the last d and what was left there; the last d on the other side
+    of the solution and what was left there. [B,2,...] each.
+    """
+
+    back: Tensor
+    last: Tensor
+    off_last: Tensor
+    other: Tensor
+    off_other: Tensor
+
+
+def _better(both: Tensor, at: Tensor, most: Tensor, tries: _Tries) -> _Tries:
+    """One step of ``inverted``. both: [B,6,h,w], D and its slopes; at: [1,2,...], the points."""
+    back, last, off_last, other, off_other = tries
+    values = sample(both, (at + back).movedim(1, -1))
+    off = back + values[:, :2]  # what is left
+    step = _newton(values, off)
+    crossed = _dot(off, off_last) < 0
+    other, off_other = torch.where(crossed, last, other), torch.where(crossed, off_last, off_other)
+    to = other - back
+    far = _dot(step, step) > 0.2 * _dot(to, to)
+    length, opposed = _dot(off, off).sqrt(), _dot(off_other, off_other).sqrt()
+    share = (length / (length + opposed + 1e-12)).clamp(0.1, 0.9)
+    search = far & (_dot(off, off_other) < 0)
+    found = torch.where(search, back + share * to, back - step).clamp(-most, most)
+    return _Tries(found, back, off, other, off_other)
+
+
+def _newton(values: Tensor, off: Tensor) -> Tensor:
+    """[B,2,...]: what ``off`` is by the slopes in ``values`` [B,6,...]."""
+    a, c, b, e = values[:, 2:].split(1, 1)  # the matrix is [[1 + a, b], [c, 1 + e]]
+    a, e = 1 + a, 1 + e
+    det = (a * e - b * c).clamp_min(0.08)
+    x, y = off[:, :1], off[:, 1:]
+    return torch.cat([e * x - b * y, a * y - c * x], 1) / det
+
+
+def _inverted_where_needed(both: Tensor, at: Tensor, most: Tensor, steps: int) -> Tensor:
+    """``inverted`` of one image [1,6,h,w], in which a point rests once its step began within ``_SETTLED``."""
+    height, width = both.shape[-2:]
+    flat, at = both.flatten(2)[:, :, None], at.reshape(1, 2, 1, -1)
+    start, zero = flat[:, :2], torch.zeros_like(flat[:, :2])
+    found = (-_newton(flat, start)).clamp(-most, most)  # ``_better`` of nothing, which needs no sampling
+    tries, index = _Tries(found, zero, start, zero, zero), torch.arange(height * width)
+    for _ in range(steps - 1):
+        off = tries.off_last[0, :, 0].abs()
+        moving = (torch.maximum(off[0], off[1]) > _SETTLED).nonzero()[:, 0]
+        if not len(moving):
+            break
+        index, at = index[moving], at[..., moving]
+        tries = _better(both, at, most, _Tries(*(t[..., moving] for t in tries)))
+        found[..., index] = tries.back
+    return found.reshape(1, 2, height, width)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

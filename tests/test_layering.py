@@ -12,7 +12,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "atw_nodes"
 FLOORS: dict[int, set[str]] = {
     0: {"train_weights", "types"},
-    1: {"distributed", "encoders", "extras", "files", "pipeline", "pyramid", "signals", "sound", "warp"},
+    1: {
+        "distributed",
+        "encoders",
+        "extras",
+        "files",
+        "pipeline",
+        "precision",
+        "pyramid",
+        "signals",
+        "sound",
+        "warp",
+    },
     2: {
         "clips",
         "discriminators",

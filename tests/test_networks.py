@@ -204,3 +204,11 @@ def test_neutral_paint_is_no_greener_than_grey_unless_the_photo_is() -> None:
     assert float((others - allowed - red).max()) < share + 1e-5
     assert torch.equal(a[:, 1:], b[:, 1:]) and bool((b[:, 0] >= a[:, 0] - 1e-6).all()), "red alone is lifted"
     assert float((a[:, 1:] - allowed - a[:, :1]).max()) > float((others - allowed - red).max())
+
+
+def test_even_channels_come_to_a_constant() -> None:
+    """The signal need not be tiled: the first layer repeats its border, so it adds the same everywhere."""
+    net, x, signal = tiny_generator().refine, torch.randn(2, 8, 32, 32), torch.randn(2, 3)
+    tiled = torch.cat([x, signal[:, :, None, None].expand(-1, -1, 32, 32)], 1)
+    assert torch.allclose(net(x, signal, signal), net(tiled, signal), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(net(x, signal, 0 * signal), net(tiled, signal), atol=1e-3)

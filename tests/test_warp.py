@@ -8,6 +8,8 @@ import torch
 from atw_nodes.types import ShapeError
 from atw_nodes.warp import backward_warp, feather_mask, identity_points, inverted, sample
 
+from .conftest import smooth_field
+
 
 def test_zero_motion_is_the_image() -> None:
     image = torch.rand(2, 3, 64, 32)
@@ -93,3 +95,15 @@ def test_inverted_parts_lips_and_closes_lids() -> None:
     shown = (inverted(closed)[0, 1] * 64 + y)[:, 32]
     assert int(((shown > 29) & (shown < 35)).sum()) <= 2  # of eight rows of eye
     assert bool((shown.diff() > -0.05).all())  # nothing turned over
+
+
+def test_points_that_rest_are_where_all_steps_would_leave_them() -> None:
+    """Without gradients a point rests once it has settled; with them every point takes every step."""
+    forward = torch.cat([smooth_field(64, 0.05), 0 * smooth_field(64), smooth_field(64, 0.002)])
+    forward[0, :, 20:30] *= 4  # folds
+    every = inverted(forward.clone().requires_grad_(), 8).detach()
+    resting = inverted(forward, 8)
+    off = (resting - every).abs().amax(1)
+    assert off.flatten().quantile(0.99) < 1e-6 and off[2].max() < 1e-6
+    assert torch.equal(resting[1], torch.zeros_like(resting[1]))
+    assert torch.equal(resting[:1], inverted(forward[:1], 8)), "images do not depend on their batch"
