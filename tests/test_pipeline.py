@@ -10,12 +10,17 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from contextvars import ContextVar
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from atw_nodes.animate import animate
+from atw_nodes.checkpoints import load_checkpoint
+from atw_nodes.frames import frame_from_box
 from atw_nodes.pipeline import ahead, delivered
+from tests.conftest import photo_like
 
 
 @pytest.fixture(autouse=True)
@@ -225,3 +230,19 @@ def test_frames_may_change_their_size() -> None:
     sizes = [(4, 6), (4, 6), (8, 2), (8, 2), (4, 6)]
     got = [tuple(f.shape[-2:]) for f in delivered(torch.rand(1, 3, *s) for s in sizes)]
     assert got == sizes
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_clip_is_the_same_with_and_without(tiny_checkpoint: Path, whole: bool) -> None:
+    model, photo = load_checkpoint(tiny_checkpoint), (photo_like(90, 70) * 255).byte()
+    frame = None if whole else frame_from_box(5, 10, 50, 90, 70)
+    weights = [0.0, 0.3, 1.0, 0.0, 0.7, 1.0]
+
+    def clip(depth: int) -> list[Tensor]:
+        frames = animate(photo, model, torch.ones(1, 3), weights, frame, None, torch.empty_like(photo))
+        return [f.clone() for f in delivered(frames, depth)]
+
+    alone, beside = clip(0), clip(1)
+    assert len(alone) == len(beside) == len(weights) and torch.equal(alone[0], photo)
+    assert not torch.equal(alone[2], photo)
+    assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
