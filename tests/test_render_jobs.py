@@ -127,7 +127,8 @@ def test_a_killed_worker_loses_its_job_to_a_fresh_one(folder: Path) -> None:
 def test_an_interrupted_run_leaves_whole_clips_and_a_summary(folder: Path, how: int) -> None:
     jobs = table(folder, row("short.gif"), row("long.gif", 100 * LONG), row("later.gif"))
     with begun(jobs, "--workers", "1") as child:
-        until(lambda: (folder / "short.gif").exists() and bool(hidden(folder)), child)
+        kept = jobs.with_suffix(".summary.csv")  # written when a clip is recorded, a moment after it is there
+        until(lambda: kept.exists() and "short.gif" in kept.read_text() and bool(hidden(folder)), child)
         workers = processes("multiprocessing.spawn", child.pid)
         child.send_signal(how)
         assert "interrupted, nothing was left behind" in child.communicate()[1]
