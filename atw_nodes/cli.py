@@ -189,7 +189,7 @@ def _write(
 
     from .animate import animate_all
     from .images import write_still
-    from .pipeline import delivered
+    from .pipeline import delivered, depth_on
     from .video import ClipWriter, is_clip
 
     buffer = torch.empty_like(pixels)
@@ -206,7 +206,7 @@ def _write(
         ClipWriter(
             args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound, **told
         ) as writer,
-        closing(delivered(frames)) as ready,
+        closing(delivered(frames, depth_on(pixels.device))) as ready,
     ):
         for result in progress(ready, len(clip), args.quiet):
             writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])

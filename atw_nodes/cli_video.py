@@ -35,7 +35,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     check(args, still)
     from .checkpoints import DEFAULT, kept_checkpoint
     from .clips import probe, sound_for
-    from .pipeline import delivered
+    from .pipeline import delivered, depth_on
     from .reswarp import ReswarpConfig, ReswarpMode
     from .video import ClipWriter
     from .video_source import animate_video
@@ -53,7 +53,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     about = {"comment": f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"}
     told = {"metadata": about, "sound": sound, **cli_encoding.options_of(args)}
     writing = ClipWriter(args.output, info.width, info.height, info.fps, **told)
-    with writing as writer, closing(delivered(made)) as ready:
+    with writing as writer, closing(delivered(made, depth_on(device))) as ready:
         for frame in progress(ready, len(cast), args.quiet):
             writer.write(frame)
     unseen = sum(not there for there in cast.places)

@@ -32,7 +32,7 @@ from . import __version__, rendering
 from .checkpoints import Checkpoint, bundled, load_checkpoint
 from .driving import Driving, Named, One, paired, vectors
 from .faces import read
-from .pipeline import delivered
+from .pipeline import delivered, depth_on
 from .pyramid import to_float
 from .rendering import Lows, Room
 from .reswarp import ReswarpConfig
@@ -340,7 +340,7 @@ def write_clip(
     with ClipWriter(path, size[1], size[0], fps, metadata=metadata, sound=sound, **encoding) as writer:
         if writer.note:
             log.info(writer.note)
-        with closing(delivered(frames)) as ready:
+        with closing(delivered(frames, depth_on(mm.get_torch_device()))) as ready:
             for frame in ready:
                 progress.step(frame)
                 writer.write(frame[:, :3], alpha=frame[:, 3:] if frame.shape[1] == 4 else None)

@@ -16,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from atw_nodes import cli, pipeline, video
 from atw_nodes.animate import animate
 from atw_nodes.checkpoints import load_checkpoint
 from atw_nodes.frames import frame_from_box
-from atw_nodes.pipeline import ahead, delivered
+from atw_nodes.images import read_photo, write_still
+from atw_nodes.pipeline import ahead, delivered, depth_on
 from tests.conftest import photo_like
 
 
@@ -228,7 +230,7 @@ def test_frames_in_one_buffer_are_delivered_unharmed(depth: int, kind: torch.dty
 
 def test_frames_may_change_their_size() -> None:
     sizes = [(4, 6), (4, 6), (8, 2), (8, 2), (4, 6)]
-    got = [tuple(f.shape[-2:]) for f in delivered(torch.rand(1, 3, *s) for s in sizes)]
+    got = [tuple(f.shape[-2:]) for f in delivered((torch.rand(1, 3, *s) for s in sizes), 1)]
     assert got == sizes
 
 
@@ -246,3 +248,29 @@ def test_a_clip_is_the_same_with_and_without(tiny_checkpoint: Path, whole: bool)
     assert len(alone) == len(beside) == len(weights) and torch.equal(alone[0], photo)
     assert not torch.equal(alone[2], photo)
     assert all(torch.equal(a, b) for a, b in zip(alone, beside, strict=True))
+
+
+def test_a_cpu_makes_frames_in_one_thread() -> None:
+    assert [depth_on(torch.device(kind)) for kind in ("cpu", "cuda", "mps")] == [0, 1, 1]
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+def test_the_command_writes_the_same_either_way(
+    depth: int, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "depth_on", lambda device: depth)
+    photo, out = tmp_path / "photo.png", tmp_path / "frames"
+    write_still(photo, (photo_like(60, 50) * 255).byte())
+    given = ["--checkpoint", tiny_checkpoint, "--face", "whole", "--no-estimate", "--frames", 5, "--quiet"]
+    assert cli.main([str(a) for a in ("animate", photo, "-o", out, *given)]) == 0
+    assert [p.name for p in sorted(out.iterdir())] == [f"frame_{k:05d}.png" for k in range(5)]
+    assert torch.equal(read_photo(out / "frame_00000.png").pixels, read_photo(photo).pixels)
+    assert not torch.equal(read_photo(out / "frame_00002.png").pixels, read_photo(photo).pixels)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(video.ClipWriter, "write", stop)
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert cli.main([str(a) for a in ("animate", photo, "-o", tmp_path / "x.mp4", *given)]) == 130
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
