@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
@@ -41,7 +41,7 @@ from .tiles import ROWS, Plane, Tile, canonical, store, working_type
 from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_shape
 from .warp import backward_warp, feather_mask, identity_points
 
-_SAMPLES = 8  # a cell's side, at least, of the level that down(W) is computed from
+_SAMPLES = 8  # a cell's side, at least, in the level that down(W) is computed from: 0.07/255 off
 _CORRECTION = 1024  # vanilla and multiscale in a face frame: C is computed at this size at most
 
 
@@ -97,15 +97,26 @@ class Residuals:
         return self.low.shape[-1]
 
     @cached_property
-    def level(self) -> Tensor:
-        """The photo reduced by whole octaves, as far as a cell keeps ``_SAMPLES`` pixels a side: what
-        down(W) is computed from. At most once a clip.
+    def level(self) -> tuple[Tensor, FaceFrame]:
+        """(what is around the frame, reduced by whole octaves as far as a cell keeps ``_SAMPLES`` pixels a
+        side; the frame in it): what down(W) is computed from. At most once a clip.
         """
-        height, width = self.photo.shape[-2:]
-        octaves = max(0, int(math.log2(max(1.0, max(self.frame.sides) / (self.size * _SAMPLES)))))
+        frame = self.frame
+        octaves = int(math.log2(max(1.0, max(frame.sides) / (self.size * _SAMPLES))))
         if not octaves:
-            return self.photo
-        return downsample(self.photo, (-(-height >> octaves), -(-width >> octaves)))
+            return self.photo, frame
+        left, top, right, bottom = frame.bounds()
+        far = 0 if frame.is_whole else math.ceil(max(frame.sides) / 2)  # no motion fetches from further away
+        left, top = max(0, left - far), max(0, top - far)
+        part = self.photo[..., top : bottom + far, left : right + far]
+        reduced = downsample(part, (-(-part.shape[-2] >> octaves), -(-part.shape[-1] >> octaves)))
+        height, width = reduced.shape[-2:]
+        x, y = width / part.shape[-1], height / part.shape[-2]
+        (a, b, u), (c, d, v) = frame.matrix
+        if frame.is_whole:
+            return reduced, FaceFrame.whole(height, width)
+        here = ((a * x, b * x, (u - left) * x), (c * y, d * y, (v - top) * y))
+        return reduced, replace(frame, matrix=here, height=height, width=width)
 
     @cached_property
     def levels(self) -> list[Tensor]:
@@ -238,17 +249,15 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
 
 def _downsampled_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
     """down(W) of a whole image, from its level, strips of ``most`` rows at a time: [1,3,S,S]."""
-    level, size = residuals.level, residuals.size
-    height, width = level.shape[-2:]
-    frame, kind = FaceFrame.whole(height, width), working_type(level)
+    (level, frame), size = residuals.level, residuals.size
     inverse, shift = frame.inverse(), in_pixels(field, frame)
-    rows, columns = area_taps(height, size), area_taps(width, size)
-    out = torch.empty(1, level.shape[1], size, size, dtype=kind, device=level.device)
-    step = max(1, most * size // height)
+    rows, columns = area_taps(frame.height, size), area_taps(frame.width, size)
+    out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
+    step = max(1, most * size // frame.height)
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
-        strip = torch.empty(1, level.shape[1], last - first, width, dtype=kind, device=level.device)
+        strip = out.new_empty(1, out.shape[1], last - first, frame.width)
         run(Pass(level, shift, _below(inverse, first), _below(IDENTITY, first)), strip, _all(strip), most)
         out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
     return out
@@ -256,25 +265,18 @@ def _downsampled_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
 
 def _canonical_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
     """down(W) of a face frame, from its level, k x k samples a cell: [1,3,S,S]."""
-    level, size = residuals.level, residuals.size
-    scale = [n / m for n, m in zip(level.shape[-2:], residuals.photo.shape[-2:], strict=True)]
-    (a, b, x), (c, d, y) = residuals.frame.matrix
-    (a, b, x), (c, d, y) = ((v * scale[1] for v in (a, b, x)), (v * scale[0] for v in (c, d, y)))
-    here = FaceFrame(((a, b, x), (c, d, y)), level.shape[-2], level.shape[-1])
-    k = max(1, math.ceil(max(here.sides) / size - 1e-3))
-    n, kind, shift = size * k, working_type(level), in_pixels(field, here)
+    (level, frame), size = residuals.level, residuals.size
+    k = max(1, math.ceil(max(frame.sides) / size - 1e-3))
+    n, shift = size * k, in_pixels(field, frame)
+    (a, b, x), (c, d, y) = frame.matrix
     to_source: Affine = ((a / n, b / n, x), (c / n, d / n, y))
     to_canonical: Affine = ((1 / n, 0.0, 0.0), (0.0, 1 / n, 0.0))
-    out = torch.empty(1, level.shape[1], size, size, dtype=kind, device=level.device)
+    out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
     step = max(1, most // k)
     for r in range(0, size, step):
-        strip = torch.empty(1, level.shape[1], min(step, size - r) * k, n, dtype=kind, device=level.device)
-        run(
-            Pass(level, shift, _below(to_canonical, r * k), _below(to_source, r * k)),
-            strip,
-            _all(strip),
-            most,
-        )
+        strip = out.new_empty(1, out.shape[1], min(step, size - r) * k, n)
+        p = Pass(level, shift, _below(to_canonical, r * k), _below(to_source, r * k))
+        run(p, strip, _all(strip), most)
         out[..., r : r + step, :] = F.avg_pool2d(strip, k) if k > 1 else strip
     return out
 

@@ -185,7 +185,7 @@ def _covering(bounds: Sequence[Tile], rows: int) -> Iterator[Tile]:
     if not bounds:
         return
     x0, y0, x1, y1 = zip(*bounds, strict=True)
-    for at in tiles(min(x0), min(y0), max(x1), max(y1), rows):
+    for at in tiles((min(x0), min(y0), max(x1), max(y1)), rows):
         cuts = [cut for b in bounds if (cut := _common(b, at))]
         if cuts:
             left, top, right, bottom = zip(*cuts, strict=True)

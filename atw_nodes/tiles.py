@@ -21,13 +21,10 @@ WINDOW = 1 << 20  # source pixels a tile may pull in before it is split
 Tile = tuple[int, int, int, int]
 
 
-def gather(
-    image: Tensor, where: Tensor, origin: tuple[int, int], minus: tuple[Taps, Taps, Tensor] | None = None
-) -> Tensor:
+def gather(image: Tensor, where: Tensor, origin: tuple[int, int]) -> Tensor:
     """Bilinear ``image`` [1,C,H,W] at pixel positions origin + ``where`` [h,w,2]: float [1,C,h,w].
 
-    Only the window of the image that is read becomes float; a tile whose window is large is split. ``minus``
-    (row taps, column taps, table) is up-sampled over the window and subtracted from it first.
+    Only the window of the image that is read becomes float; a tile whose window is large is split.
     """
     height, width = image.shape[-2:]
     low = where.amin((0, 1)).sub(0.5).floor().tolist()
@@ -40,11 +37,8 @@ def gather(
     if (x1 - x0) * (y1 - y0) > WINDOW and max(where.shape[:2]) > 64:
         axis = 0 if where.shape[0] >= where.shape[1] else 1
         halves = where.tensor_split(2, axis)
-        return torch.cat([gather(image, h, origin, minus) for h in halves], axis - 2)
+        return torch.cat([gather(image, h, origin) for h in halves], axis - 2)
     window = to_float(image[..., y0:y1, x0:x1])
-    if minus is not None:
-        rows, columns, table = minus
-        window = window - table_part(table, rows.part(y0, y1), columns.part(x0, x1))
     start = where.new_tensor([origin[0] - x0, origin[1] - y0])
     points = (where + start) / where.new_tensor([x1 - x0, y1 - y0])
     return sample(window, points[None].to(window.dtype))
@@ -59,10 +53,12 @@ def table_part(table: Tensor, rows: Taps, columns: Taps) -> Tensor:
     return columns.shifted(c0)(rows.shifted(r0)(part, -2), -1)
 
 
-def tiles(left: int, top: int, right: int, bottom: int, rows: int = ROWS) -> Iterator[Tile]:
+def tiles(box: Tile, rows: int = ROWS, columns: int = COLUMNS) -> Iterator[Tile]:
+    """``box`` in pieces of at most ``rows`` x ``columns`` pixels."""
+    left, top, right, bottom = box
     for y in range(top, bottom, rows):
-        for x in range(left, right, COLUMNS):
-            yield x, y, min(x + COLUMNS, right), min(y + rows, bottom)
+        for x in range(left, right, columns):
+            yield x, y, min(x + columns, right), min(y + rows, bottom)
 
 
 def store(out: Tensor, at: Tile, values: Tensor) -> None:
@@ -110,12 +106,6 @@ class Plane:
         d = self.table(field, at, points)[0]
         (a, b, _), (c, e, _) = self.frame.matrix
         return d[0] * a + d[1] * b, d[0] * c + d[1] * e
-
-    def displaced(self, at: Tile, field: Tensor, points: Tensor | None = None) -> Tensor:
-        """[h,w,2] pixel positions, relative to the tile's corner, that ``field`` [1,2,n,n] sends its pixels
-        to.
-        """
-        return positions(*self.shift(at, field, points))
 
 
 def positions(dx: Tensor, dy: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from atw_nodes.frames import frame_from_box, frame_from_eyes
-from atw_nodes.kernels import Pass, eager
+from atw_nodes.kernels import Pass, eager, fused_works
 from atw_nodes.kernels.threads import each
 from atw_nodes.pyramid import to_float
 from atw_nodes.reswarp import in_pixels
@@ -68,7 +68,7 @@ def agree(device: torch.device) -> None:
     from atw_nodes.kernels import fused
 
     for name, p, box in passes(device):
-        assert fused.able(p), name
+        assert p.fusible, name
         for out_kind in {p.source.dtype, torch.float32}:
             want = p.source.clone() if out_kind == p.source.dtype else to_float(p.source)
             got = want.clone()
@@ -95,6 +95,16 @@ def test_fused_kernel_under_the_interpreter() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     assert done.stdout == "agreed\n", done.stderr[-3000:]
+
+
+def test_a_kernel_that_does_not_work_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    """Here: Triton without a GPU, or no Triton."""
+    fused_works.cache_clear()
+    try:
+        assert not fused_works(CPU)
+        assert (importlib.util.find_spec("triton") is None) or "torch does it" in caplog.text
+    finally:
+        fused_works.cache_clear()
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from atw_nodes.pyramid import area_taps, downsample, pyramid_sizes
 from atw_nodes.reswarp import (
     ReswarpConfig,
     ReswarpMode,
+    _canonical_warp,
     decompose,
     residual_gate,
     reswarp,
@@ -246,3 +247,23 @@ def test_tables_and_residual_view() -> None:
     assert torch.allclose(residuals.residual() + up(residuals.low, (256, 256)), photo, atol=1e-12)
     framed = decompose(photo, frame_from_box(20, 20, 200, 256, 256))
     assert framed.residual().shape == (1, 3, 128, 128)
+
+
+@pytest.mark.parametrize("at", [(700.0, 600.0), (300.0, 1100.0)])
+def test_a_level_stands_for_the_photo(at: tuple[float, float]) -> None:
+    """down(W) of a large frame comes from what is around it at a quarter of the pixels, unnoticeably."""
+    photo = photo_like(1400, 1600)
+    x, y = at
+    frame = frame_from_eyes((x, y), (x + 130, y + 20), 1400, 1600)
+    residuals = decompose(photo, frame, 32)  # cells of 18 pixels
+    level, here = residuals.level
+    assert level.shape[-1] < 0.6 * photo.shape[-1] and max(here.sides) == pytest.approx(
+        max(frame.sides) / 2, rel=0.01
+    )
+    field = smooth_field(32, 0.05) * residuals.mask()
+    exact, apart = (
+        tiles.canonical(photo, frame, 32, field),
+        residuals.low - tiles.canonical(photo, frame, 32, field),
+    )
+    error = (_canonical_warp(residuals, field, 256) - exact).abs()
+    assert float(error.mean()) < 0.02 * float(apart.abs().mean()) and float(error.max()) < 0.02

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
+from ..tiles import ROWS, Tile
 from . import eager
-from .passes import IDENTITY, Pass, Tile
+from .passes import IDENTITY, Pass
 
-__all__ = ["IDENTITY", "Pass", "Tile", "run"]
-
-
-@lru_cache(1)
-def _triton() -> bool:
-    """Whether this torch came with Triton (not on Windows and macOS)."""
-    return find_spec("triton") is not None
+__all__ = ["IDENTITY", "Pass", "run"]
 
 
-def run(p: Pass, out: Tensor, box: Tile, rows: int = eager.ROWS) -> None:
+def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS) -> None:
     """Write ``box`` of ``out`` [1,C,H,W], uint8 (rounded) or float; the rest of it keeps what it holds.
 
-    By the fused kernel on CUDA devices, else by torch's operators. rows: of the tiles that these work on at a
-    time; fewer need less memory.
+    By the fused kernel on CUDA devices where it works, else by torch's operators. rows: of the tiles that
+    these work on at a time; fewer need less memory.
     """
-    if out.device.type == "cuda" and _triton():
+    if out.device.type == "cuda" and p.fusible and fused_works(out.device):
         from . import fused
 
-        if fused.able(p):
-            fused.run(p, out, box)
-            return
-    eager.run(p, out, box, rows)
+        fused.run(p, out, box)
+    else:
+        eager.run(p, out, box, rows)
+
+
+@lru_cache
+def fused_works(device: torch.device) -> bool:
+    """Whether Triton is here (not with torch for Windows and macOS), finds what it compiles with, and agrees
+    with torch's operators on a small picture. Tried once a process.
+    """
+    if find_spec("triton") is None:
+        return False
+    try:
+        from . import fused
+
+        image = torch.arange(3 * 24 * 40, device=device).remainder(251).byte().view(1, 3, 24, 40)
+        field = torch.linspace(-3, 3, 128, device=device).view(1, 2, 8, 8)
+        inverse = ((1 / 40, 0.0, 0.0), (0.0, 1 / 24, 0.0))
+        p = Pass(image, field, inverse, add=field[:, :1].expand(-1, 3, -1, -1) / 50, feather=0.1)
+        want, got = image.clone(), image.clone()
+        eager.run(p, want, (0, 0, 40, 24))
+        fused.run(p, got, (0, 0, 40, 24))
+        apart = int((want.int() - got.int()).abs().max())
+        if apart <= 1:
+            return True
+        why = f"it is {apart}/255 off"
+    except Exception as error:  # whatever a compiler on a stranger's machine may say
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+    logging.getLogger(__name__).warning("the fused kernel fails here (%s): torch does it, slower", why)
+    return False

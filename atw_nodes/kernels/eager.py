@@ -6,19 +6,18 @@ A tile takes one interpolation and a handful of small matrix products; nothing a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..pyramid import Upsampling, to_float
+from ..tiles import COLUMNS, ROWS, Tile, tiles, working_type
 from ..types import Affine
 from ..warp import feather_mask, sample, sample_grid
-from .passes import Axis, Pass, Tile, axis
+from .passes import Axis, Pass, axis
 from .threads import each
 
-ROWS, COLUMNS = 256, 1024  # a tile; each takes some thirty calls, which threads take turns at
 _MANY = 80  # columns of a table from which a few taps a pixel cost less than a matrix product
 WINDOW = 1 << 19  # source pixels a tile may pull in before it is split
 
@@ -31,13 +30,6 @@ def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS) -> None:
         each(made.tile, tiles(box, max(1, min(rows, ROWS, max(share, 32))), COLUMNS), out.device)
     else:  # few large launches
         each(made.tile, tiles(box, rows * 8, 1 << 20), out.device)
-
-
-def tiles(box: Tile, rows: int, columns: int) -> Iterator[Tile]:
-    left, top, right, bottom = box
-    for y in range(top, bottom, rows):
-        for x in range(left, right, columns):
-            yield x, y, min(x + columns, right), min(y + rows, bottom)
 
 
 class _Part(NamedTuple):
@@ -76,7 +68,7 @@ class _Run:
 
     def __init__(self, p: Pass, out: Tensor) -> None:
         self.p, self.out, self.device = p, out, p.source.device
-        self.kind = torch.float64 if p.source.dtype == torch.float64 else torch.float32
+        self.kind = working_type(p.source)
         self.bytes = p.source.dtype == torch.uint8
         self.scale = 255.0 if self.bytes else 1.0
         self.field = self._table(p.field)
@@ -87,10 +79,9 @@ class _Run:
         self.most = WINDOW if self.device.type == "cpu" else 1 << 24
 
     def _table(self, values: Tensor, mode: Upsampling = "bilinear") -> _Table:
-        (a, _, x), (_, d, y) = self.p.to_canonical  # of use only where it is straight
+        (a, _, x), (_, d, y) = self.p.to_canonical
         (height, width), (n, m) = self.out.shape[-2:], values.shape[-2:]
-        down, across = axis(d, y, height, n, mode), axis(a, x, width, m, mode)
-        return _Table(values[0].to(self.kind), across, down)
+        return _Table(values[0].to(self.kind), axis(a, x, width, m, mode), axis(d, y, height, n, mode))
 
     def tile(self, at: Tile) -> None:
         points = None if self.p.straight else self._map(self.p.to_canonical, at)
@@ -119,9 +110,9 @@ class _Run:
             source = source if source.dtype == now.dtype else to_float(source)
             now.copy_(torch.where(outside, source.to(now.dtype), now))
 
-    def _map(self, affine: Affine, at: Tile, scale: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-        """[h,w,2]: a tile's pixel centres under ``affine``, times ``scale``."""
-        rows, columns = self._mapped(affine, at, (0.0, 0.0), scale)
+    def _map(self, affine: Affine, at: Tile) -> Tensor:
+        """[h,w,2]: a tile's pixel centres under ``affine``."""
+        rows, columns = self._mapped(affine, at, (0.0, 0.0), (1.0, 1.0))
         return (rows @ columns.flatten(1)).view(len(rows), -1, 2)
 
     def _mapped(

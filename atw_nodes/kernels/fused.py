@@ -15,7 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .passes import IDENTITY, Pass, Tile
+from ..tiles import Tile
+from .passes import IDENTITY, Pass
 
 _BLOCK = 256  # pixels a program computes
 _INTERPRETED = 4096  # and under Triton's interpreter, whose time is a program's, not a pixel's
@@ -41,6 +42,21 @@ def _table(values, rows, columns, u, v, live):
     d = tl.load(values + y1 * columns + x1, mask=live, other=0.0)
     top, low = a + (b - a) * fx, c + (d - c) * fx
     return top + (low - top) * fy
+
+
+@triton.jit
+def _pixel(plane, y, x, down, across, live):
+    """A channel's values at whole pixels, as float."""
+    at = plane + y.to(tl.int64) * down + x.to(tl.int64) * across
+    return tl.load(at, mask=live, other=0).to(tl.float32)
+
+
+@triton.jit
+def _mask(u, v, feather):
+    """``warp.feather_mask``."""
+    edge = tl.minimum(tl.minimum(u, 1.0 - u), tl.minimum(v, 1.0 - v))
+    s = tl.minimum(tl.maximum((edge - 0.015625) / feather, 0.0), 1.0)
+    return s * s * (3.0 - 2.0 * s)
 
 
 @triton.jit
@@ -75,20 +91,21 @@ def _kernel(
     y0, y1 = tl.minimum(tl.maximum(iy, 0), height - 1), tl.minimum(tl.maximum(iy + 1, 0), height - 1)
     m = tl.full([BLOCK], 1.0, tl.float32)
     if FEATHERED:
-        edge = tl.minimum(tl.minimum(u, 1.0 - u), tl.minimum(v, 1.0 - v))
-        s = tl.minimum(tl.maximum((edge - 0.015625) / feather, 0.0), 1.0)
-        m = s * s * (3.0 - 2.0 * s)
+        m = _mask(u, v, feather)
     keep = tl.full([BLOCK], 1.0, tl.float32)
     if HAS_DROP:
         keep = 1.0 - m * _table(drop + t * drop_n * drop_m, drop_n, drop_m, u, v, live)
     scale = 255.0 if BYTES_IN else 1.0
     for c in tl.static_range(CHANNELS):
         plane = source + c * source_c
-        p00 = tl.load(plane + y0.to(tl.int64) * source_y + x0.to(tl.int64) * source_x, mask=live, other=0)
-        p01 = tl.load(plane + y0.to(tl.int64) * source_y + x1.to(tl.int64) * source_x, mask=live, other=0)
-        p10 = tl.load(plane + y1.to(tl.int64) * source_y + x0.to(tl.int64) * source_x, mask=live, other=0)
-        p11 = tl.load(plane + y1.to(tl.int64) * source_y + x1.to(tl.int64) * source_x, mask=live, other=0)
-        p00, p01, p10, p11 = p00.to(tl.float32), p01.to(tl.float32), p10.to(tl.float32), p11.to(tl.float32)
+        p00, p01 = (
+            _pixel(plane, y0, x0, source_y, source_x, live),
+            _pixel(plane, y0, x1, source_y, source_x, live),
+        )
+        p10, p11 = (
+            _pixel(plane, y1, x0, source_y, source_x, live),
+            _pixel(plane, y1, x1, source_y, source_x, live),
+        )
         if HAS_MINUS:
             low = minus + c * minus_n * minus_m
             u0, u1, v0, v1 = (x0 + 0.5) / width, (x1 + 0.5) / width, (y0 + 0.5) / height, (y1 + 0.5) / height
@@ -101,8 +118,7 @@ def _kernel(
         if HAS_ADD:
             value += scale * m * _table(add + (t * CHANNELS + c) * add_n * add_m, add_n, add_m, u, v, live)
         if FEATHERED:
-            here = tl.load(plane + y.to(tl.int64) * source_y + x.to(tl.int64) * source_x, mask=live, other=0)
-            value = tl.where(m == 0.0, here.to(tl.float32), value)
+            value = tl.where(m == 0.0, _pixel(plane, y, x, source_y, source_x, live), value)
         if BYTES_OUT:
             value = value if BYTES_IN else value * 255.0
             value = tl.minimum(tl.maximum(tl.floor(value + 0.5), 0.0), 255.0)
@@ -110,11 +126,6 @@ def _kernel(
             value = value / 255.0
         to = out + t * out_t + c * out_c + y.to(tl.int64) * out_y + x.to(tl.int64) * out_x
         tl.store(to, value.to(out.dtype.element_ty), mask=live)
-
-
-def able(p: Pass) -> bool:
-    """Whether the kernel computes this pass: bilinear, and no double precision."""
-    return p.upsample == "bilinear" and p.source.dtype != torch.float64
 
 
 def run(p: Pass, out: Tensor, box: Tile) -> None:

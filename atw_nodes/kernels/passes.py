@@ -8,15 +8,15 @@ over a box of output pixels. m is the frame's feather mask; where it is 0 the ou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..pyramid import Taps, Upsampling, taps_at
 from ..types import Affine
 
-Tile = tuple[int, int, int, int]  # left, top, right, bottom
 _DENSE = 1 << 22  # entries of an axis kept as one matrix
 IDENTITY: Affine = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 
@@ -46,28 +46,52 @@ class Pass:
         """Rows and columns of the output are rows and columns of the tables: they are separable."""
         return self.to_canonical[0][1] == 0 and self.to_canonical[1][0] == 0
 
+    @property
+    def fusible(self) -> bool:
+        """Whether the fused kernel computes it: bilinear, and no double precision."""
+        return self.upsample == "bilinear" and self.source.dtype != torch.float64
 
+
+@dataclass(frozen=True, eq=False)
 class Axis:
-    """Interpolation along one axis as a dense matrix, of which a tile takes a part."""
+    """Interpolation along one axis as a dense matrix, of which a tile takes a part: ``count`` outputs, whose
+    centres lie at (i + 0.5)·scale + offset of ``inputs`` cells. Nothing is computed before it is used.
+    """
 
-    def __init__(self, taps: Taps, inputs: int) -> None:
-        self.taps, self._inputs = taps, inputs
-        self._first, self._last = taps.index.amin(1).numpy(), taps.index.amax(1).numpy()
-        self._dense: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+    scale: float
+    offset: float
+    count: int
+    inputs: int
+    mode: Upsampling = "bilinear"
+
+    @cached_property
+    def taps(self) -> Taps:
+        at = (torch.arange(self.count, dtype=torch.float64) + 0.5) * self.scale + self.offset
+        return taps_at(at, self.inputs, self.mode)
+
+    @cached_property
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """First and last input of every output: a span costs no operator of torch."""
+        return self.taps.index.amin(1).numpy(), self.taps.index.amax(1).numpy()
+
+    @cached_property
+    def _dense(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
+        return {}
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """(first, one past the last) input of outputs ``start`` to ``stop``."""
-        return int(self._first[start]), int(self._last[stop - 1]) + 1
+        first, last = self._ends
+        return int(first[start]), int(last[stop - 1]) + 1
 
     def part(self, start: int, stop: int, like: Tensor) -> Tensor:
         """[outputs, inputs] weights of ``start`` to ``stop``, in the type and on the device of ``like``."""
-        (first, last), n = self.span(start, stop), len(self._first)
-        if n * self._inputs > _DENSE:
+        first, last = self.span(start, stop)
+        if self.count * self.inputs > _DENSE:
             part = self.taps.part(start, stop)
             return _matrix(part.shifted(first), last - first, like.dtype).to(like.device)
         key = like.dtype, like.device
         if key not in self._dense:
-            self._dense[key] = _matrix(self.taps, self._inputs, like.dtype).to(like.device)
+            self._dense[key] = _matrix(self.taps, self.inputs, like.dtype).to(like.device)
         return self._dense[key][start:stop, first:last]
 
 
@@ -77,8 +101,4 @@ def _matrix(taps: Taps, inputs: int, kind: torch.dtype) -> Tensor:
     return weights.scatter_add_(1, taps.index, taps.weight.to(kind))
 
 
-@lru_cache(32)
-def axis(scale: float, offset: float, count: int, inputs: int, mode: Upsampling = "bilinear") -> Axis:
-    """Outputs 0..count, whose centres lie at (i + 0.5)·scale + offset of an input of ``inputs`` cells."""
-    at = (torch.arange(count, dtype=torch.float64) + 0.5) * scale + offset
-    return Axis(taps_at(at, inputs, mode), inputs)
+axis = lru_cache(32)(Axis)
