@@ -56,10 +56,11 @@ print(round(resident("VmHWM") - before, 1))
 """
 
 CLIP = """
-import resource, sys
+import sys
 from atw_nodes.cli import main
 code = main(sys.argv[1:])
-print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+# not ru_maxrss, which begins with the size of the process that started this one
+print(round(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024))
 sys.exit(code)
 """
 

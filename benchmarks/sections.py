@@ -97,9 +97,9 @@ def reswarp(report: Report, plan: Plan) -> None:
         table(["times as fast as naive vanilla, ms a frame", *sides(plan)], filled(rows, plan)),
         "Naive vanilla: motion and small result up-sampled, full grid, `grid_sample` of a float residual,\n"
         "sum; all float32. Ours reads and writes uint8. Everything ran in turns; ± is half the distance of\n"
-        "the quartiles, where there was more than one round. OpenCV and `grid_sample` move pixels, but add\n"
-        f"nothing. RRDB (23 blocks, 64 features) is measured on {_crop(plan)}², which become\n"
-        f"{4 * _crop(plan)}², and scaled by pixels.",
+        "the quartiles; a figure without it is one round, with what is made once a photo in it. OpenCV and\n"
+        "`grid_sample` move pixels, but add nothing. RRDB (23 blocks, 64 features) is measured on\n"
+        f"{_crop(plan)}², which become {4 * _crop(plan)}², and scaled by pixels.",
     )
     report.add(
         "How far from the memory's limit",
