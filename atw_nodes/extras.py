@@ -26,3 +26,14 @@ def ray_module() -> Any:  # noqa: ANN401
     except ImportError as error:
         raise MissingExtraError('--ray needs Ray; run: pip install "ray", or leave --ray out') from error
     return ray
+
+
+def opencv_module(for_what: str) -> Any:  # noqa: ANN401
+    """``cv2``; ``for_what`` begins the sentence that says it is missing: "optical flow", "the fast path"."""
+    try:
+        import cv2  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{for_what} needs OpenCV; run: pip install opencv-python-headless"
+        ) from error
+    return cv2
