@@ -197,20 +197,24 @@ def smiles(
             write_still(path, next(animate(photo, model, signal, [1.0], frame)))
     seen = judge([f for some in made.values() for f in some])
     lines = ["| person | given its units | happiness | at strength |", "|---|---|---|---|"]
-    given, happy = [], []
+    given, happy, whole = [], [], []
     for p in files:
         start, true = to_face(marks[p]), to_face(marks[f"{p}_true"])
 
-        def left(q: np.ndarray, start: np.ndarray = start, true: np.ndarray = true) -> float:
-            far = np.linalg.norm((start - true)[MOUTH], axis=1).mean()
+        far = float(np.linalg.norm((start - true)[MOUTH], axis=1).mean())
+
+        def left(q: np.ndarray, true: np.ndarray = true, far: float = far) -> float:
             return float(np.linalg.norm((q - true)[MOUTH], axis=1).mean() / far)
 
         tries = [(s, f"{p}_happy{s:g}") for s in STRENGTHS]
         best = min((left(to_face(seen[k])), s) for s, k in tries if k in seen)
         given.append(left(to_face(seen[f"{p}_given"])))
         happy.append(best[0])
+        whole.append((far, far * given[-1], far * happy[-1]))
         lines.append(f"| {p} | {given[-1]:.2f} | {best[0]:.2f} | {best[1]:g} |")
     lines.append(f"| mean | {np.mean(given):.3f} | {np.mean(happy):.3f} | |")
+    total = np.sum(whole, 0)
+    lines.append(f"| of all distance | {total[1] / total[0]:.3f} | {total[2] / total[0]:.3f} | |")
     return ["", *lines]
 
 

@@ -64,8 +64,8 @@ def openface(path: Path, frames: int, fps: float = 25.0) -> Path:
 
 def test_units_and_the_expression_they_make_up_agree(photo: Path, model: Path, tmp_path: Path) -> None:
     a, b = tmp_path / "a.png", tmp_path / "b.png"
-    assert run(photo, a, model, "--au", "AU06=0.5, au12=0.9, AU25=0.25", "--strength", 0.5) == 0
-    assert run(photo, b, model, "--expression", "happiness", "--strength", 0.5) == 0
+    assert run(photo, a, model, "--au", "AU04=0.9, au05=0.4, AU07=0.5, AU23=0.6", "--strength", 0.5) == 0
+    assert run(photo, b, model, "--expression", "anger", "--strength", 0.5) == 0
     assert torch.equal(read_photo(a).pixels, read_photo(b).pixels)
     assert not torch.equal(read_photo(a).pixels, read_photo(photo).pixels)
 
