@@ -1,0 +1,59 @@
+"""Motion fields that fold, the paper's invalid motions (A.3): how much of one, and a Gaussian against it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .types import InputError, Motion, check_shape
+
+MANY = 0.001  # share of a field from which folds are worth a word
+MOST_SIGMA = 10.0  # per cent of the frame's side
+
+
+def fold_share(field: Tensor) -> Tensor:
+    """[T]: the share of a motion field [T,2,h,w] (fractions, see ``warp.py``) that folds, det(I + ∂d) <= 0.
+
+    Between four neighbours a bilinear map's determinant is linear, so a cell of the grid folds exactly where
+    one of its four corners does. ``ShapeError`` of fields under 2 x 2.
+    """
+    check_shape(field, "T2hw", "motion field")
+    h, w = field.shape[-2:]
+    if min(h, w) < 2:
+        raise InputError(f"a motion field of {w}x{h} has no slope; expected at least 2x2")
+    d = field.double()
+    across, down = d.diff(dim=-1) * w, d.diff(dim=-2) * h  # [T,2,h,w-1], [T,2,h-1,w]
+    folded = torch.zeros(len(d), h - 1, w - 1, dtype=torch.bool, device=d.device)
+    for top in (0, 1):
+        for left in (0, 1):
+            x, y = across[:, :, top : h - 1 + top], down[..., left : w - 1 + left]
+            folded |= (1 + x[:, 0]) * (1 + y[:, 1]) - x[:, 1] * y[:, 0] <= 0
+    return folded.double().mean((1, 2))
+
+
+def smoothed(motion: Motion, sigma: float) -> Motion:
+    """``motion`` after a Gaussian of standard deviation ``sigma``, in per cent of the frame's side; beyond
+    the edge the field goes on. 0 is the motion itself, bit for bit; weights stay.
+    """
+    if not 0 <= sigma <= MOST_SIGMA:
+        raise InputError(f"smoothing by {sigma:g} % of the frame; expected 0 to {MOST_SIGMA:g}")
+    if sigma == 0:
+        return motion
+    field = motion.field
+    for dim in (-1, -2):
+        field = _blurred(field, sigma / 100 * field.shape[dim], dim)
+    return Motion(field, motion.weight)
+
+
+def _blurred(field: Tensor, sigma: float, dim: int) -> Tensor:
+    reach = max(1, math.ceil(3 * sigma))
+    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)
+    kernel = (kernel / kernel.sum()).to(field)
+    pad = (reach, reach, 0, 0) if dim == -1 else (0, 0, reach, reach)
+    shape = (1, 1, 1, -1) if dim == -1 else (1, 1, -1, 1)
+    planes = F.pad(field.flatten(0, 1)[:, None], pad, mode="replicate")
+    return F.conv2d(planes, kernel.reshape(shape)).reshape(field.shape)
