@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from . import (
     __version__,
     cli_encoding,
+    cli_evaluate,
     cli_faces,
     cli_manifest,
     cli_render,
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_manifest.add_manifest(commands)
     cli_train.add_train(commands)
     cli_render.add_render(commands)
+    cli_evaluate.add_evaluate(commands)
     return parser
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +78,10 @@ def read_pairs(path: Path) -> list[Pair]:
     file_head(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True, restkey="more"))
+            reader = csv.DictReader(file, strict=True, restkey="more")
+            rows, header = list(reader), list(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({reason(error)}); expected a CSV file") from error
-    header = list(rows[0]) if rows else []
     if not rows or len(rows) > MOST_ROWS or {"photo", "drive"} - set(header):
         raise InputError(
             f"{path} has {len(rows)} rows and the columns {', '.join(header) or 'none'}; expected 1 to "
@@ -136,10 +136,10 @@ def case_of(pair: Pair, frames: int) -> Case:
 def looked_at(photo: Tensor, where: str) -> Face:
     """The face of ``photo`` as ``reading`` sees it, in the frame that ``where`` says: auto finds it."""
     if where == "auto":
-        return reading(photo, chosen(photo, [0])[0].frame)
-    frame = frame_from_text(where, photo.shape[-2], photo.shape[-1])
-    face = read(photo, frame)
-    return Face(face.box, face.confidence, face.eyes, face.landmarks, frame, face.units)
+        frame = chosen(photo, [0])[0].frame
+    else:
+        frame = frame_from_text(where, photo.shape[-2], photo.shape[-1])
+    return replace(reading(photo, frame), frame=frame)
 
 
 def reading(image: Tensor, frame: FaceFrame) -> Face:

@@ -7,7 +7,7 @@ Images are [3,H,W] or [1,3,H,W], uint8 or float in [0,1]. Nothing here looks for
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,33 @@ from .warp import identity_points, sample
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 MOST_DB = 99.0  # of equal images, and what counts as equal
 ENOUGH = 2048  # images, from which an FID of 2048 features is more than a hint
+# How the measures are called, printed and read: by key, in the order of the tables
+TITLES: Mapping[str, str] = {
+    "fid": "FID",
+    "css": "CSS",
+    "fwe": "FWE x 1000",
+    "au_error": "AU error",
+    "folds": "folds, %",
+    "detail": "detail",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "high_band": "high band, dB",
+    "mouth_psnr": "mouth PSNR, dB",
+    "mouth_ssim": "mouth SSIM",
+    "mouth_high_band": "mouth high band, dB",
+    "seconds": "s a frame",
+    "memory": "MB a frame",
+}
+SCALE: Mapping[str, float] = {"fwe": 1000.0, "folds": 100.0}
+RISING = (
+    "css",
+    "psnr",
+    "ssim",
+    "high_band",
+    "mouth_psnr",
+    "mouth_ssim",
+    "mouth_high_band",
+)  # more is better
 _BAND = 9  # pixels: the high band is what a box of this side averages away
 
 
@@ -57,13 +84,23 @@ def high_band_psnr(a: Tensor, b: Tensor) -> float:
     return _decibels(float(_fine(x - y).square().mean()))
 
 
+def detail(a: Tensor, b: Tensor) -> float:
+    """How much of what is finer than 9 pixels ``a`` has, of what ``b`` has: a ratio of standard deviations.
+
+    Below 1 is blurred, above 1 has edges that are not there. Of a flat ``b``, 1.
+    """
+    fine = [float(_fine(x).square().mean()) for x in _pair(a, b)]
+    return math.sqrt(fine[0] / fine[1]) if fine[1] > 0 else 1.0
+
+
 def _decibels(error: float) -> float:
     return min(MOST_DB, -10 * math.log10(error)) if error > 0 else MOST_DB
 
 
 def _fine(x: Tensor) -> Tensor:
     reach = _BAND // 2
-    return x - F.avg_pool2d(F.pad(x, (reach,) * 4, mode="replicate"), _BAND, 1)
+    padded = F.pad(x, (reach,) * 4, mode="replicate")
+    return x - F.avg_pool2d(F.avg_pool2d(padded, (_BAND, 1), 1), (1, _BAND), 1)
 
 
 def ssim(a: Tensor, b: Tensor) -> float:
@@ -82,10 +119,15 @@ def ssim(a: Tensor, b: Tensor) -> float:
 
 
 def _windowed(x: Tensor) -> Tensor:
-    steps = torch.arange(-5, 6, dtype=x.dtype, device=x.device)
-    kernel = torch.exp(-0.5 * (steps / 1.5) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    return F.conv2d(F.conv2d(x, kernel, groups=3), kernel.transpose(-1, -2), groups=3)
+    weights = torch.exp(-0.5 * (torch.arange(-5, 6, dtype=torch.float64) / 1.5) ** 2)
+    taps = (weights / weights.sum()).tolist()
+    for dim in (-1, -2):  # sums of shifted images: convolutions of float64 are slow
+        length = x.shape[dim] - 10
+        out = taps[0] * x.narrow(dim, 0, length)
+        for k, tap in enumerate(taps[1:], 1):
+            out.add_(x.narrow(dim, k, length), alpha=tap)
+        x = out
+    return x
 
 
 def mouth_box(landmarks: np.ndarray, height: int, width: int, margin: float = 0.35) -> Box:

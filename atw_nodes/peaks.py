@@ -18,8 +18,8 @@ _PROCESS = Path("/proc/self")
 
 @dataclass
 class Cost:
-    """seconds: one a frame. peaks: MB by which each frame raised what was in use before the first; empty
-    where a process cannot tell (CPUs, but for Linux).
+    """seconds: one a frame. peaks: MB by which making each frame raised what was in use, the first of them
+    with all that is kept for the others; empty where a process cannot tell (CPUs, but for Linux).
     """
 
     device: torch.device
@@ -28,8 +28,8 @@ class Cost:
 
     def frames(self, made: Iterator[Tensor]) -> Iterator[Tensor]:
         """``made``, each frame timed and weighed; what the caller does with a frame is not."""
-        before = _start(self.device)
         while True:
+            before = _start(self.device)
             _reset(self.device)
             begun = time.perf_counter()
             frame = next(made, None)
