@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint
+from .folds import smoothed
 from .reswarp import Residuals, ReswarpConfig, decompose
 from .several import composite
 from .types import FaceFrame, Motion, ShapeError, check_shape
+from .warp import feather_mask, identity_points
 
 
 class Low(NamedTuple):
@@ -37,13 +39,15 @@ def generate(
     signal: Tensor,
     weights: Sequence[float] | None = None,
     batch: int = 8,
+    smooth: float = 0.0,
 ) -> Iterator[Low]:
     """The low-resolution side of a clip, ``batch`` frames at a time; memory does not grow with the clip.
 
     signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
     (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of
     0, and a signal of a relative model that asks for no change, is the photo itself. Of a generator with a
-    basis, which costs one pass a clip, each frame's motion is its own sum in either case.
+    basis, which costs one pass a clip, each frame's motion is its own sum in either case. smooth: every
+    motion after a Gaussian of so many per cent of the frame's side (``folds.smoothed``).
     """
     generator, spec = checkpoint.generator, checkpoint.signal
     check_shape(signal, "TN", "signal")
@@ -59,7 +63,7 @@ def generate(
     # a relative signal that asks for no change has weight 0
     asks = (signal != 0).any(1).float() if relative else torch.ones(len(signal), device=device)
     if weights is not None:
-        base = Motion(generator.predict_motion(low, signal, mask, basis), asks)
+        base = _smooth(Motion(generator.predict_motion(low, signal, mask, basis), asks), smooth, residuals)
         for start in range(0, len(weights), batch):
             yield from refine(checkpoint, low, signal, base.scaled(weights[start : start + batch]), batch)
         return
@@ -67,7 +71,17 @@ def generate(
         now = signal[start : start + batch]
         image = low.expand(len(now), -1, -1, -1)
         motion = Motion(generator.predict_motion(image, now, mask, basis), asks[start : start + batch])
+        motion = _smooth(motion, smooth, residuals)
         yield Low(motion, *generator.refine_warped(image, now, motion.field))
+
+
+def _smooth(motion: Motion, sigma: float, residuals: Residuals) -> Motion:
+    """``smoothed``, and still without a step at the frame's edge."""
+    if sigma == 0:
+        return motion
+    soft, (height, width) = smoothed(motion, sigma), motion.field.shape[-2:]
+    mask = feather_mask(identity_points(height, width, like=soft.field)[0], residuals.frame.feather)
+    return Motion(soft.field * mask, soft.weight)
 
 
 @torch.no_grad()
@@ -123,10 +137,13 @@ def animate_all(
     weights: Sequence[float] | None = None,
     config: ReswarpConfig | None = None,
     out: Tensor | None = None,
+    smooth: float = 0.0,
+    watch: Callable[[Sequence[Motion]], None] | None = None,
 ) -> Iterator[Tensor]:
     """``animate`` of several faces in one photo, each in its frame, in one pass (``several.composite``).
 
-    signals: one a face, in the order of ``frames``, all equally long; or one for all faces.
+    signals: one a face, in the order of ``frames``, all equally long; or one for all faces. smooth: see
+    ``generate``. watch: is shown the faces' motions, a few frames at a time, before those are made.
     """
     check_shape(photo, "1CHW", "photo")
     if not frames or len(signals) not in (1, len(frames)):
@@ -141,7 +158,7 @@ def animate_all(
     colour = photo[:, :3]
     faces = [decompose(colour, f, checkpoint.generator.config.size) for f in frames]
     paired = list(signals) * (len(frames) if len(signals) == 1 else 1)
-    return _render(photo, checkpoint, faces, paired, weights, config, out)
+    return _render(photo, checkpoint, faces, paired, weights, config, out, smooth, watch)
 
 
 def _render(
@@ -152,12 +169,16 @@ def _render(
     weights: Sequence[float] | None,
     config: ReswarpConfig | None,
     out: Tensor | None,
+    smooth: float = 0.0,
+    watch: Callable[[Sequence[Motion]], None] | None = None,
 ) -> Iterator[Tensor]:
     colour = None if out is None else out[:, :3]
     alpha = photo[:, 3:] if photo.shape[1] == 4 else None
     batch = batch_on(next(checkpoint.generator.parameters()).device)
-    made = [generate(checkpoint, f, s, weights, batch) for f, s in zip(faces, signals, strict=True)]
+    made = [generate(checkpoint, f, s, weights, batch, smooth) for f, s in zip(faces, signals, strict=True)]
     for lows in zip(*made, strict=True):
+        if watch is not None:
+            watch([low.motion for low in lows])
         yield from frames_of(faces, lows, config, colour, alpha)
 
 

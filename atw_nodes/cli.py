@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
+    a.add_argument("--smooth", type=bounded(float, 0, 10), default=0.0, metavar="SIGMA",
+                   help="against folds: smooth motion, in per cent of the face's square")  # fmt: skip
     a.add_argument("--face", default="auto", metavar="auto|all|whole|X,Y,SIDE",
                    help="auto: find it (default); all; whole: a head shot; or its square")  # fmt: skip
     a.add_argument("--face-index", type=_ranks, metavar="N[,N...]",
@@ -129,7 +131,7 @@ def _produce(args: argparse.Namespace) -> int:
     pixels = pixels.to(device)
     _write(args, photo, pixels, checkpoint, clip, frames, config)
     if args.sheet is not None:
-        _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signals, frames, config)
+        _write_sheet(args.sheet, pixels[:, :3], checkpoint, clip.signals, frames, config, args.smooth)
     return 1 if _is_still(args) else len(clip)
 
 
@@ -190,16 +192,20 @@ def _write(
     import torch
 
     from .animate import animate_all
+    from .folds import Watch
     from .images import write_still
     from .pipeline import delivered, depth_on
     from .video import ClipWriter, is_clip
 
     buffer = torch.empty_like(pixels)
-    frames = animate_all(pixels, checkpoint, clip.signals, faces, clip.weights, config, buffer)
+    folds = Watch()
+    frames = animate_all(pixels, checkpoint, clip.signals, faces, clip.weights, config, buffer, args.smooth,
+                         folds.look)  # fmt: skip
     if _is_still(args):
         result = next(frames).cpu()
         alpha = None if photo.alpha is None else result[:, 3:]
         write_still(args.output, result[:, :3], alpha=alpha, icc=photo.icc, exif=photo.exif)
+        _say(folds.note(args.smooth))
         return
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
     note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
@@ -212,8 +218,11 @@ def _write(
     ):
         for result in progress(ready, len(clip), args.quiet):
             writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])
-    if writer.note:
-        sys.stderr.write(f"note: {writer.note}\n")
+    _say(writer.note, folds.note(args.smooth))
+
+
+def _say(*notes: str | None) -> None:
+    sys.stderr.writelines(f"note: {note}\n" for note in notes if note)
 
 
 def _write_sheet(
@@ -223,6 +232,7 @@ def _write_sheet(
     signals: Sequence[Tensor],
     frames: Sequence[FaceFrame],
     config: ReswarpConfig,
+    smooth: float = 0.0,
 ) -> None:
     """The paper's Fig. 4 for this photo: photo, motion, coarse, refined, warped residual, final; half and
     full strength of the strongest step, each face by itself.
@@ -233,13 +243,18 @@ def _write_sheet(
     rows = []
     for signal, frame in zip(signals, frames, strict=True):
         at = int(signal.square().sum(1).argmax())
-        rows += _sheet_rows(photo, checkpoint, signal[at : at + 1], frame, config)
+        rows += _sheet_rows(photo, checkpoint, signal[at : at + 1], frame, config, smooth)
     titles = ("photo", "motion", "coarse", "refined", "warped residual", "final")
     write_still(path, contact_sheet([[x.cpu() for x in row] for row in rows], titles))
 
 
 def _sheet_rows(
-    photo: Tensor, checkpoint: Checkpoint, signal: Tensor, frame: FaceFrame, config: ReswarpConfig
+    photo: Tensor,
+    checkpoint: Checkpoint,
+    signal: Tensor,
+    frame: FaceFrame,
+    config: ReswarpConfig,
+    smooth: float,
 ) -> list[list[Tensor]]:
     from .animate import generate
     from .pyramid import to_float, upsample
@@ -248,7 +263,7 @@ def _sheet_rows(
     from .tiles import canonical
 
     residuals = decompose(photo, frame, checkpoint.generator.config.size)
-    low = next(generate(checkpoint, residuals, signal, [0.5, 1.0]))
+    low = next(generate(checkpoint, residuals, signal, [0.5, 1.0], smooth=smooth))
     side = int(min(1024, max(frame.sides)))
 
     def view(image: Tensor) -> Tensor:

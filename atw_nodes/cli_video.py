@@ -35,6 +35,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     check(args, still)
     from .checkpoints import DEFAULT, kept_checkpoint
     from .clips import probe, sound_for
+    from .folds import Watch
     from .pipeline import delivered, depth_on
     from .reswarp import ReswarpConfig, ReswarpMode
     from .video import ClipWriter
@@ -49,7 +50,9 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
     heard = args.output.suffix.lower() in cli_signals.WITH_SOUND
     sound = sound_for(args.output, args.photo, seconds=len(cast) / float(info.fps)) if heard else None
-    made = animate_video(_frames(args), checkpoint, cast, signals, ranks, weights, config)
+    folds = Watch()
+    made = animate_video(_frames(args), checkpoint, cast, signals, ranks, weights, config,
+                         smooth=args.smooth, watch=folds.look)  # fmt: skip
     about = {"comment": f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"}
     told = {"metadata": about, "sound": sound, **cli_encoding.options_of(args)}
     writing = ClipWriter(args.output, info.width, info.height, info.fps, **told)
@@ -58,7 +61,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
             writer.write(frame)
     unseen = sum(not there for there in cast.places)
     missing = f"nobody is seen in {unseen} of {len(cast)} frames: left as they are" if unseen else None
-    for note in filter(None, (writer.note, missing)):
+    for note in filter(None, (writer.note, missing, folds.note(args.smooth))):
         sys.stderr.write(f"note: {note}\n")
     return writer.frames
 

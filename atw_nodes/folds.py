@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,27 @@ def fold_share(field: Tensor) -> Tensor:
             x, y = across[:, :, top : h - 1 + top], down[..., left : w - 1 + left]
             folded |= (1 + x[:, 0]) * (1 + y[:, 1]) - x[:, 1] * y[:, 0] <= 0
     return folded.double().mean((1, 2))
+
+
+@dataclass
+class Watch:
+    """The worst of the motion fields that it was shown: ``share`` of it folds."""
+
+    share: float = 0.0
+
+    def look(self, motions: Sequence[Motion]) -> None:
+        """At motions of any faces and frames."""
+        self.share = max(self.share, *(float(fold_share(m.field).max()) for m in motions))
+
+    def note(self, smooth: float) -> str | None:
+        """What to tell somebody who smoothed by ``smooth``; None where nothing is amiss."""
+        if self.share < MANY:
+            return None
+        more = min(MOST_SIGMA, max(1.0, 2 * smooth))
+        return (
+            f"the motion folds over itself in {self.share:.1%} of the face's square, which looks torn; ask "
+            f"for less, or smooth it: --smooth {more:g}"
+        )
 
 
 def smoothed(motion: Motion, sigma: float) -> Motion:

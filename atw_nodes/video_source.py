@@ -9,7 +9,7 @@ The video is read twice and never kept: memory grows by where the faces are alon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from .frames import frame_from_landmarks
 from .reswarp import ReswarpConfig
 from .signal_video import counted
 from .tracking import EYE_POINTS
-from .types import FaceFrame, InputError, ShapeError
+from .types import FaceFrame, InputError, Motion, ShapeError
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,16 @@ def animate_video(
     config: ReswarpConfig | None = None,
     start: int = 0,
     device: torch.device | None = None,
+    smooth: float = 0.0,
+    watch: Callable[[Sequence[Motion]], None] | None = None,
 ) -> Iterator[Tensor]:
     """Frames [1,3,H,W] of a video, animated; the next may be written over one, so use it at once.
 
     frames: as ``watch`` saw them, from number ``start`` on. signals: by the number of a face, [1,N] for the
     whole video or [T,N], a step a frame, whose last holds. ranks: which faces of each frame, 0 being the
     largest; None: all. weights: one a frame. device: where photos are worked on, the generator's if not
-    given. Where nobody is seen, or nothing is asked for, a frame passes bit for bit.
+    given. smooth, watch: see ``animate_all``. Where nobody is seen, or nothing is asked for, a frame passes
+    bit for bit.
     """
     if len(signals) != len(cast.shown):
         raise ShapeError(f"{len(signals)} signals for {len(cast.shown)} faces in the video; give one a face")
@@ -121,4 +124,4 @@ def animate_video(
         photo = photo.to(device)
         buffer = torch.empty_like(photo) if buffer is None else buffer
         where = [f for _, f in there]
-        yield from animate_all(photo, checkpoint, now, where, weight, config, buffer)
+        yield from animate_all(photo, checkpoint, now, where, weight, config, buffer, smooth, watch)

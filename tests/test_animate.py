@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -71,3 +73,27 @@ def test_alpha_moves_along_with_several_faces(model: Checkpoint) -> None:
     (got,) = animate_all(photo, model, [full], frames)
     assert got.shape == photo.shape
     assert all(not torch.equal(got[:, 3:, :, c], photo[:, 3:, :, c]) for c in (slice(40), slice(70, 120)))
+
+
+def test_smoothed_motion_still_ends_at_the_frames_edge(tiny_checkpoint: Path) -> None:
+    checkpoint, photo = load_checkpoint(tiny_checkpoint), photo_like(96, 96)
+    frame = frame_from_box(16, 16, 64, 96, 96)
+    residuals = decompose(photo, frame, checkpoint.generator.config.size)
+    signal = checkpoint.signal.preset("smiling")
+    plain, soft = (next(generate(checkpoint, residuals, signal, smooth=s)).motion.field for s in (0.0, 5.0))
+    clip = next(generate(checkpoint, residuals, signal, [0.5, 1.0], smooth=5.0)).motion.field
+    assert float(soft.diff(dim=-1).abs().max()) < 0.6 * float(plain.diff(dim=-1).abs().max())
+    assert not bool(soft[..., 0, :].any() or soft[..., :, -1].any())
+    assert torch.allclose(clip[1], soft[0], atol=1e-6) and torch.allclose(clip[0] * 2, soft[0], atol=1e-6)
+
+
+def test_motions_are_shown_before_their_frames(tiny_checkpoint: Path) -> None:
+    checkpoint, photo = load_checkpoint(tiny_checkpoint), photo_like(96, 96)
+    seen: list[int] = []
+    frames = [frame_from_box(8, 16, 40, 96, 96), frame_from_box(52, 16, 40, 96, 96)]
+    made = animate_all(
+        photo, checkpoint, [checkpoint.signal.preset("smiling")], frames, [0.0, 1.0, 0.5],
+        watch=lambda motions: seen.extend(len(m) for m in motions),
+    )  # fmt: skip
+    assert seen == [] and len(list(made)) == 3
+    assert sum(seen) == 6  # two faces, three frames

@@ -74,7 +74,7 @@ def test_clips(
     assert len(frames) == 6
     padded = suffix in (".mp4", ".webm")  # 97 x 121 is odd, 4:2:0 is not
     assert tuple(frames[0].shape[-2:]) == ((122, 98) if padded else (121, 97))
-    assert ("note:" in capsys.readouterr().err) == padded
+    assert ("4:2:0" in capsys.readouterr().err) == padded
     assert float(probe(out).duration) == pytest.approx(0.6, abs=0.02)
 
 
@@ -277,3 +277,25 @@ def test_as_a_program(photo: Path, tiny_checkpoint: Path, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert probe(out).frames == 3
     assert load_checkpoint(tiny_checkpoint).path == tiny_checkpoint
+
+
+def test_motion_that_folds_is_said_and_can_be_smoothed(
+    photo: Path, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tiny checkpoint's motion is random: it folds."""
+    given = ("--checkpoint", tiny_checkpoint, "--face", "whole")
+    plain, again, soft, softer = (tmp_path / f"{n}.png" for n in ("plain", "again", "soft", "softer"))
+    assert run(photo, "-o", plain, *given) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("note: the motion folds over itself in ") and said.endswith("--smooth 1\n")
+    assert run(photo, "-o", again, *given, "--smooth", 0) == 0
+    assert again.read_bytes() == plain.read_bytes()
+    capsys.readouterr()
+    assert run(photo, "-o", soft, *given, "--smooth", 3) == 0
+    worse, better = (float(t.split("in ")[1].split("%")[0]) for t in (said, capsys.readouterr().err))
+    assert better < 0.7 * worse
+    assert run(photo, "-o", softer, *given, "--smooth", 10) == 0
+    assert capsys.readouterr().err == ""
+    assert soft.read_bytes() != plain.read_bytes() != softer.read_bytes()
+    with pytest.raises(SystemExit):
+        run(photo, "-o", plain, *given, "--smooth", 11)
