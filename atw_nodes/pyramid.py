@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .types import InputError
@@ -122,6 +123,8 @@ def downsample(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def upsample(image: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear") -> Tensor:
     """Interpolate float ``image`` [B,C,h,w] to ``size`` (H, W)."""
+    if mode == "bilinear":  # torch's own: the same, faster
+        return F.interpolate(image, size, mode=mode, align_corners=False)
     columns = up_taps(image.shape[-1], size[1], mode)(image, -1)
     return up_taps(image.shape[-2], size[0], mode)(columns, -2)
 

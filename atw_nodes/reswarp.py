@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels import IDENTITY, Pass, run
+from .kernels import BACKENDS, IDENTITY, Backend, Pass, opencv_works, run
 from .pyramid import (
     Upsampling,
     area_taps,
@@ -59,13 +59,21 @@ class ReswarpConfig:
 
     upsample: how images (not motions) are up-sampled, the paper's ablation. gate: ``aligned`` only: where the
     refined result shows content that the photo does not have (teeth), drop the warped residual. rows: the
-    height of the tiles worked on at a time; fewer need less memory.
+    height of the tiles worked on at a time; fewer need less memory. backend: what computes it
+    (``kernels.run``); all agree within 1/255, OpenCV before 5 but for edges, which it samples by 1/32 pixel.
     """
 
     mode: ReswarpMode = ReswarpMode.ALIGNED
     upsample: Upsampling = "bilinear"
     gate: bool = True
     rows: int = ROWS
+    backend: Backend = "auto"
+
+    def interleaves(self, image: Tensor) -> bool:
+        """Whether OpenCV will work on ``image``, which it likes pixel by pixel."""
+        if image.device.type != "cpu" or image.dtype == torch.float64:
+            return False
+        return self.backend == "opencv" or (self.backend == "auto" and opencv_works())
 
     def __post_init__(self) -> None:
         try:
@@ -76,6 +84,8 @@ class ReswarpConfig:
         up_taps(1, 1, self.upsample)  # refuses an unknown name
         if self.rows < 1:
             raise InputError(f"tiles of {self.rows} rows cannot be worked on; expected at least 1")
+        if self.backend not in BACKENDS:
+            raise InputError(f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
 
     @classmethod
     def paper(cls) -> ReswarpConfig:
@@ -95,6 +105,11 @@ class Residuals:
     def size(self) -> int:
         """Side S of the low-resolution image."""
         return self.low.shape[-1]
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The photo, its pixels one after the other in memory: what OpenCV reads. At most once a clip."""
+        return self.photo.contiguous(memory_format=torch.channels_last)
 
     @cached_property
     def level(self) -> tuple[Tensor, FaceFrame]:
@@ -180,7 +195,7 @@ def _octave(
     p = Pass(
         image, in_pixels(field, frame), frame.inverse(), minus=lowband, add=base, upsample=config.upsample
     )
-    run(p, out, (0, 0, width, height), config.rows)
+    run(p, out, (0, 0, width, height), config.rows, config.backend)
     return out
 
 
@@ -224,7 +239,8 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
     error: E = R - down(W) [1,3,S,S]. What counts is E beside its surroundings: a change of light is no new
     content. Not dilated: a wider gate scores higher on a pasted mouth, but blurs the lips around real teeth.
     """
-    around = F.avg_pool2d(F.pad(error, (8, 8, 8, 8), mode="replicate"), 17, 1)
+    around = F.avg_pool2d(F.pad(error, (8, 8, 8, 8), mode="replicate"), (1, 17), 1)
+    around = F.avg_pool2d(around, (17, 1), 1)
     e = (error - around).abs().amax(1, keepdim=True)
     soft = F.avg_pool2d(F.pad(e, (1, 1, 1, 1), mode="replicate"), 3, 1)
     return 1 / (1 + (soft / threshold) ** 4)
@@ -233,52 +249,67 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
 def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
     """C = up(R - down(W)), octave by octave; the gate takes off (1 - gate)·(W - up(down(W)))."""
     frame = residuals.frame
-    down = (_downsampled_warp if frame.is_whole else _canonical_warp)(residuals, field, config.rows)
+    down = (_downsampled_warp if frame.is_whole else _canonical_warp)(residuals, field, config)
     side = _frame_size(residuals, 1 << 30)
     target = (frame.height, frame.width) if frame.is_whole else (side, side)
 
-    def grow(table: Tensor) -> Tensor:
-        return smooth_upsample(table, target, config.upsample)
-
     error = refined - down
     if not config.gate:
-        return Correction(grow(error))
+        return Correction(smooth_upsample(error, target, config.upsample))
     drop = 1 - residual_gate(error)
-    return Correction(grow(error + drop * down), grow(drop))
+    tables = smooth_upsample(torch.cat([error + drop * down, drop], 1), target, config.upsample)
+    return Correction(*tables.split((3, 1), 1))
 
 
-def _downsampled_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
-    """down(W) of a whole image, from its level, strips of ``most`` rows at a time: [1,3,S,S]."""
+def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:
+    """down(W) of a whole image, from its level, strip by strip: [1,3,S,S]."""
     (level, frame), size = residuals.level, residuals.size
+    if level is residuals.photo and config.interleaves(level):
+        level = residuals.pixels
     inverse, shift = frame.inverse(), in_pixels(field, frame)
     rows, columns = area_taps(frame.height, size), area_taps(frame.width, size)
+    cell = (frame.height // size, frame.width // size)
+    even = (frame.height, frame.width) == (cell[0] * size, cell[1] * size)
     out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
-    step = max(1, most * size // frame.height)
+    step = max(1, config.rows * size // frame.height)
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
-        strip = out.new_empty(1, out.shape[1], last - first, frame.width)
-        run(Pass(level, shift, _below(inverse, first), _below(IDENTITY, first)), strip, _all(strip), most)
-        out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
+        strip = _strip(out, last - first, frame.width, config)
+        p = Pass(level, shift, _below(inverse, first), _below(IDENTITY, first))
+        run(p, strip, _all(strip), config.rows, config.backend)
+        if even:
+            out[..., a : a + step, :] = F.avg_pool2d(strip, cell)
+        else:
+            out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
     return out
 
 
-def _canonical_warp(residuals: Residuals, field: Tensor, most: int) -> Tensor:
+def _canonical_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:
     """down(W) of a face frame, from its level, k x k samples a cell: [1,3,S,S]."""
     (level, frame), size = residuals.level, residuals.size
+    if level is residuals.photo and config.interleaves(level):
+        level = residuals.pixels
     k = max(1, math.ceil(max(frame.sides) / size - 1e-3))
     n, shift = size * k, in_pixels(field, frame)
     (a, b, x), (c, d, y) = frame.matrix
     to_source: Affine = ((a / n, b / n, x), (c / n, d / n, y))
     to_canonical: Affine = ((1 / n, 0.0, 0.0), (0.0, 1 / n, 0.0))
     out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
-    step = max(1, most // k)
+    step = max(1, config.rows // k)
     for r in range(0, size, step):
-        strip = out.new_empty(1, out.shape[1], min(step, size - r) * k, n)
+        strip = _strip(out, min(step, size - r) * k, n, config)
         p = Pass(level, shift, _below(to_canonical, r * k), _below(to_source, r * k))
-        run(p, strip, _all(strip), most)
+        run(p, strip, _all(strip), config.rows, config.backend)
         out[..., r : r + step, :] = F.avg_pool2d(strip, k) if k > 1 else strip
     return out
+
+
+def _strip(like: Tensor, height: int, width: int, config: ReswarpConfig) -> Tensor:
+    """[1,C,height,width] to be filled and averaged."""
+    layout = torch.channels_last if config.interleaves(like) else torch.contiguous_format
+    shape = 1, like.shape[1], height, width
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
 def _below(affine: Affine, rows: int) -> Affine:
@@ -317,12 +348,12 @@ def correction(residuals: Residuals, field: Tensor, refined: Tensor, config: Res
 
 
 def _write(
-    photo: Tensor, frame: FaceFrame, field: Tensor, c: Correction | None, out: Tensor, rows: int = ROWS
+    photo: Tensor, frame: FaceFrame, field: Tensor, c: Correction | None, out: Tensor, config: ReswarpConfig
 ) -> None:
     """The writing pass: W + m·C inside the frame's bounding box; pixels of mask 0 are copied."""
     add, drop = (None, None) if c is None else c
     p = Pass(photo, in_pixels(field, frame), frame.inverse(), add=add, drop=drop, feather=frame.feather)
-    run(p, out, frame.bounds(), rows)
+    run(p, out, frame.bounds(), config.rows, config.backend)
 
 
 def check_motion(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
@@ -342,7 +373,7 @@ def check_motion(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
 
 def warped(residuals: Residuals, motion: Motion, out: Tensor | None = None) -> Iterator[Tensor]:
     """W alone, frame by frame: the photo (or any [1,C,H,W] in its place) moved, nothing added."""
-    return _frames(residuals, motion, None, None, out)
+    return _frames(residuals, motion, None, ReswarpConfig(), out)
 
 
 def reswarp(
@@ -367,10 +398,12 @@ def _frames(
     residuals: Residuals,
     motion: Motion,
     refined: Tensor | None,
-    config: ReswarpConfig | None,
+    config: ReswarpConfig,
     buffer: Tensor | None,
 ) -> Iterator[Tensor]:
-    photo, frame, kind = residuals.photo, residuals.frame, working_type(residuals.photo)
+    frame, kind = residuals.frame, working_type(residuals.photo)
+    paper = refined is not None and frame.is_whole and config.mode is not ReswarpMode.ALIGNED
+    photo = residuals.photo if paper or not config.interleaves(residuals.photo) else residuals.pixels
     left, top, right, bottom = frame.bounds()
     fresh = True
     for t in range(len(motion)):
@@ -386,13 +419,13 @@ def _frames(
         fresh = False
         if not still:
             field = motion.field[t : t + 1].to(photo.device, kind)
-            if refined is None or config is None:
-                _write(photo, frame, field, None, out)
+            if refined is None:
+                _write(photo, frame, field, None, out, config)
             else:
                 r = refined[t : t + 1].to(photo.device, kind)
-                if frame.is_whole and config.mode is not ReswarpMode.ALIGNED:
+                if paper:
                     vanilla = config.mode is ReswarpMode.VANILLA
                     _whole([photo, residuals.low] if vanilla else residuals.levels, field, r, config, out)
                 else:
-                    _write(photo, frame, field, correction(residuals, field, r, config), out, config.rows)
+                    _write(photo, frame, field, correction(residuals, field, r, config), out, config)
         yield out

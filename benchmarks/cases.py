@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atw_nodes.checkpoints import Checkpoint
+from atw_nodes.kernels import opencv_works
 from atw_nodes.pyramid import downsample, to_float
 from atw_nodes.reswarp import Residuals, ReswarpConfig, ReswarpMode, decompose, reswarp
 from atw_nodes.types import FaceFrame, Motion
@@ -28,8 +29,7 @@ _CLIP = 256  # frames a call
 
 def backends(device: torch.device) -> list[str]:
     """The ways of computing a frame that this machine has, the default first. A new one is named here."""
-    del device
-    return ["torch"]
+    return ["opencv", "torch"] if device.type == "cpu" and opencv_works() else ["torch"]
 
 
 def floor_bytes(mode: str, pixels: float) -> float:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.kernels import Pass, eager, fused_works
 from atw_nodes.kernels.threads import each
 from atw_nodes.pyramid import to_float
-from atw_nodes.reswarp import in_pixels
-from atw_nodes.types import FaceFrame
+from atw_nodes.reswarp import ReswarpConfig, in_pixels
+from atw_nodes.types import FaceFrame, InputError, MissingExtraError
 from tests.conftest import photo_like, smooth_field
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,6 +86,53 @@ def agree(device: torch.device) -> None:
         want = torch.empty_like(got[:1])
         eager.run(Pass(p.source, three.field[k : k + 1], p.to_canonical), want, box)
         assert apart(want, got[k : k + 1])[0] < 0.05, k
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_opencv_agrees(layout: torch.memory_format) -> None:
+    """Whether pixels or planes lie together, in what is read and what is written."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed (the extra fast)")
+    from atw_nodes.kernels import fast
+
+    # 4 goes by 1/32 pixel, which is some greys in these pictures; W is rounded to bytes once more
+    allowed = (1.0, 0.26) if fast.accurate() else (8.0, 0.4)
+    for name, p, box in passes():
+        for out_kind in {p.source.dtype, torch.float32}:
+            want = p.source.clone() if out_kind == p.source.dtype else to_float(p.source)
+            got = want.clone(memory_format=layout)
+            eager.run(p, want, box)
+            fast.run(replace(p, source=p.source.contiguous(memory_format=layout)), got, box)
+            most, mean = apart(want, got)
+            assert most <= allowed[0] + 1e-3 and mean < allowed[1], (name, out_kind, most, mean)
+
+
+def test_what_computes_a_frame_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name; and by itself where OpenCV is accurate, torch where there is none."""
+    pytest.importorskip("cv2", reason="OpenCV is not installed (the extra fast)")
+    from atw_nodes import kernels
+    from atw_nodes.kernels import fast
+
+    p, box = next((p, box) for _, p, box in passes())
+    used = []
+    monkeypatch.setattr(eager, "run", lambda *a: used.append("torch"))
+    monkeypatch.setattr(fast, "run", lambda *a: used.append("opencv"))
+    for works in (True, False):
+        monkeypatch.setattr(kernels, "opencv_works", lambda works=works: works)
+        for backend in kernels.BACKENDS:
+            kernels.run(p, torch.empty_like(p.source), box, backend=backend)
+    kernels.run(replace(p, upsample="bicubic"), torch.empty_like(p.source), box, backend="opencv")
+    assert used == ["opencv", "torch", "opencv", "torch", "torch", "opencv", "torch"]
+    with pytest.raises(InputError, match="backend 'cuda' is unknown; expected one of auto, torch, opencv"):
+        ReswarpConfig(backend="cuda")  # type: ignore[arg-type]
+
+
+def test_a_missing_opencv_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from atw_nodes.kernels import fast
+
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    p, box = next((p, box) for _, p, box in passes())
+    with pytest.raises(MissingExtraError, match="pip install opencv-python-headless"):
+        fast.run(p, torch.empty_like(p.source), box)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")

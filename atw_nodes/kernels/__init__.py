@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,21 +14,50 @@ from ..tiles import ROWS, Tile
 from . import eager
 from .passes import IDENTITY, Pass
 
-__all__ = ["IDENTITY", "Pass", "run"]
+__all__ = ["BACKENDS", "IDENTITY", "Backend", "Pass", "opencv_works", "run"]
+
+_LOG = logging.getLogger(__name__)
 
 
-def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS) -> None:
+Backend = Literal["auto", "torch", "opencv"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+
+def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS, backend: Backend = "auto") -> None:
     """Write ``box`` of ``out`` [1,C,H,W], uint8 (rounded) or float; the rest of it keeps what it holds.
 
-    By the fused kernel on CUDA devices where it works, else by torch's operators. rows: of the tiles that
-    these work on at a time; fewer need less memory.
+    backend: "torch", its operators alone; "opencv", its remap on CPUs, ``MissingExtraError`` without it;
+    "auto", the fused kernel on CUDA devices where it works, OpenCV on CPUs where it is there and as accurate
+    as torch. rows: of the tiles that are worked on at a time; fewer need less memory.
     """
-    if out.device.type == "cuda" and p.fusible and fused_works(out.device):
+    if backend != "torch" and out.device.type == "cuda" and p.fusible and fused_works(out.device):
         from . import fused
 
         fused.run(p, out, box)
+    elif out.device.type == "cpu" and p.fusible and _opencv(backend):
+        from . import fast
+
+        fast.run(p, out, box, rows)
     else:
         eager.run(p, out, box, rows)
+
+
+def _opencv(backend: Backend) -> bool:
+    return backend == "opencv" or (backend == "auto" and opencv_works())
+
+
+@lru_cache
+def opencv_works() -> bool:
+    """Whether OpenCV is here and samples as finely as torch does. Tried once a process."""
+    if find_spec("cv2") is None:
+        return False
+    try:
+        from . import fast
+
+        return fast.accurate()
+    except Exception as error:  # a broken or strange build is no reason to stop
+        _LOG.warning("OpenCV fails here (%s): torch does its work, slower", _line(error))
+        return False
 
 
 @lru_cache
@@ -52,6 +82,10 @@ def fused_works(device: torch.device) -> bool:
             return True
         why = f"it is {apart}/255 off"
     except Exception as error:  # whatever a compiler on a stranger's machine may say
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-    logging.getLogger(__name__).warning("the fused kernel fails here (%s): torch does it, slower", why)
+        why = _line(error)
+    _LOG.warning("the fused kernel fails here (%s): torch does it, slower", why)
     return False
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

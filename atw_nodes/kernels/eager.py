@@ -24,15 +24,20 @@ WINDOW = 1 << 19  # source pixels a tile may pull in before it is split
 
 def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS) -> None:
     """Write ``box`` of ``out`` [1,C,H,W], uint8 (rounded) or float. rows: the most that a tile is high."""
-    made = _Run(p, out)
-    if out.device.type == "cpu":
+    work(Run(p, out), box, rows)
+
+
+def work(made: Run, box: Tile, rows: int) -> None:
+    """``made`` on the tiles of ``box``, by as many threads as torch uses here."""
+    device = made.out.device
+    if device.type == "cpu":
         share = (box[2] - box[0]) * (box[3] - box[1]) // (2 * COLUMNS * torch.get_num_threads())
-        each(made.tile, tiles(box, max(1, min(rows, ROWS, max(share, 32))), COLUMNS), out.device)
+        each(made.tile, tiles(box, max(1, min(rows, made.rows, max(share, 32))), made.columns), device)
     else:  # few large launches
-        each(made.tile, tiles(box, rows * 8, 1 << 20), out.device)
+        each(made.tile, tiles(box, rows * 8, 1 << 20), device)
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A table on a tile: ``rows`` @ ``columns``."""
 
     rows: Tensor  # [h,K]
@@ -43,19 +48,19 @@ class _Part(NamedTuple):
         return values.baddbmm_(self.rows.expand(len(values), -1, -1), self.columns, alpha=scale)
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """Values on a lattice [C,n,m], up-sampled where a tile needs them."""
 
     values: Tensor
     across: Axis
     down: Axis
 
-    def on(self, at: Tile) -> _Part:
+    def on(self, at: Tile) -> Part:
         rows, cells = self.down.part(at[1], at[3], self.values), self.cells(at)
         if cells.shape[-1] > _MANY:
             taps = self.across.taps.part(at[0], at[2])
-            return _Part(rows, taps.shifted(self.across.span(at[0], at[2])[0])(cells, -1))
-        return _Part(rows, cells @ self.across.part(at[0], at[2], self.values).T)
+            return Part(rows, taps.shifted(self.across.span(at[0], at[2])[0])(cells, -1))
+        return Part(rows, cells @ self.across.part(at[0], at[2], self.values).T)
 
     def cells(self, at: Tile) -> Tensor:
         """[C,k,l]: all that a tile reads."""
@@ -63,8 +68,10 @@ class _Table(NamedTuple):
         return self.values[:, top:bottom, left:right]
 
 
-class _Run:
+class Run:
     """A pass under way: its tables in the working type, bytes as 0..255."""
+
+    rows, columns = ROWS, COLUMNS  # of a tile on a CPU
 
     def __init__(self, p: Pass, out: Tensor) -> None:
         self.p, self.out, self.device = p, out, p.source.device
@@ -78,37 +85,92 @@ class _Run:
         self.centres = torch.arange(max(out.shape[-2:]), dtype=self.kind, device=self.device) + 0.5
         self.most = WINDOW if self.device.type == "cpu" else 1 << 24
 
-    def _table(self, values: Tensor, mode: Upsampling = "bilinear") -> _Table:
+    def _table(self, values: Tensor, mode: Upsampling = "bilinear") -> Table:
         (a, _, x), (_, d, y) = self.p.to_canonical
         (height, width), (n, m) = self.out.shape[-2:], values.shape[-2:]
-        return _Table(values[0].to(self.kind), axis(a, x, width, m, mode), axis(d, y, height, n, mode))
+        return Table(values[0].to(self.kind), axis(a, x, width, m, mode), axis(d, y, height, n, mode))
 
     def tile(self, at: Tile) -> None:
         points = None if self.p.straight else self._map(self.p.to_canonical, at)
         window = self._window(at, points)
-        x0, y0, x1, y1 = window
-        if (x1 - x0) * (y1 - y0) > self.most and (at[2] - at[0]) * (at[3] - at[1]) > 4096:
-            for half in _halves(at):
-                self.tile(half)
+        if self._split(at, window):
             return
-        read = self.p.source[:, :, y0:y1, x0:x1]
-        source = read.to(self.kind, memory_format=torch.contiguous_format, copy=self.minus is not None)
-        if self.minus is not None:
-            self.minus.on(window).plus(source[0], -self.scale)
-        value = sample_grid(source, self._grid(at, window, points))
-        if self.p.feather == 0:
-            self._store(at, self._composed(at, value, points, None))
-            return
-        points = self._map(self.p.to_canonical, at) if points is None else points
-        mask = feather_mask(points, self.p.feather)
-        self._store(at, self._composed(at, value, points, mask))
-        outside = mask == 0
-        if bool(outside.any()):
+        mask = self._mask(at)
+        self._finish(at, self._sampled(at, window, points), points, mask)
+        self._keep(at, mask)
+
+    def _split(self, at: Tile, window: Tile) -> bool:
+        """Whether a tile reads so much that it was made in two halves."""
+        wide = _area(window) > self.most and _area(at) > 4096
+        for half in _halves(at) if wide else ():
+            self.tile(half)
+        return wide
+
+    def _keep(self, at: Tile, mask: Tensor | None) -> None:
+        """Copy the source where the mask is 0."""
+        outside = None if mask is None else mask == 0
+        if outside is not None and bool(outside.any()):
             x0, y0, x1, y1 = at
             now = self.out[..., y0:y1, x0:x1]
             source = self.p.source[..., y0:y1, x0:x1]
             source = source if source.dtype == now.dtype else to_float(source)
             now.copy_(torch.where(outside, source.to(now.dtype), now))
+
+    def _sampled(self, at: Tile, window: Tile, points: Tensor | None) -> Tensor:
+        """W on a tile, [1,C,h,w], bytes as 0..255."""
+        x0, y0, x1, y1 = window
+        read = self.p.source[:, :, y0:y1, x0:x1]
+        source = read.to(self.kind, memory_format=torch.contiguous_format, copy=self.minus is not None)
+        if self.minus is not None:
+            self.minus.on(window).plus(source[0], -self.scale)
+        scale, middle = (2 / (x1 - x0), 2 / (y1 - y0)), ((x0 + x1) / 2, (y0 + y1) / 2)
+        return sample_grid(source, self._grid(at, middle, scale, points))
+
+    def _finish(self, at: Tile, value: Tensor, points: Tensor | None, mask: Tensor | None) -> None:
+        """Write W + mask·(add - drop·W) of ``value`` = W, which is overwritten."""
+        if self.add is not None and points is None:
+            if self.drop is not None and bool(self.drop.cells(at).any()):
+                drop = self.drop.on(at)
+                drop = drop.rows @ drop.columns
+                value.mul_(1 - (drop if mask is None else drop * mask))
+            add = self.add.on(at)
+            if mask is None:
+                add.plus(value[0], self.scale)
+            else:
+                value.addcmul_(add.rows @ add.columns, mask, value=self.scale)
+        elif self.add is not None and points is not None:
+            whole = value.new_ones(()) if mask is None else mask
+            if self.drop is not None and bool(around(self.drop.values, points).any()):
+                value.mul_(1 - whole * sample(self.drop.values[None], points[None]))
+            value.addcmul_(sample(self.add.values[None], points[None]), whole, value=self.scale)
+        self._store(at, value)
+
+    def _mask(self, at: Tile) -> Tensor | None:
+        """[h,w] feather mask of a tile; None where it is 1 everywhere."""
+        feather = self.p.feather
+        if feather == 0 or self._inside(at):
+            return None
+        if not self.p.straight:
+            return feather_mask(self._map(self.p.to_canonical, at), feather)
+        sides = []  # the mask grows with the distance to the nearest edge: across, or down
+        for i, (first, last) in enumerate(((at[0], at[2]), (at[1], at[3]))):
+            scale, offset = self.p.to_canonical[i][i], self.p.to_canonical[i][2]
+            place = (torch.arange(first, last, dtype=torch.float64) + 0.5) * scale + offset
+            point = torch.full((last - first, 2), 0.5, dtype=self.kind, device=self.device)
+            point[:, 0] = place.to(self.kind)
+            sides.append(feather_mask(point, feather))
+        return torch.minimum(sides[1][:, None], sides[0])
+
+    def _inside(self, at: Tile) -> bool:
+        """Whether the mask is 1 on all of a tile: it is at its corners, and the frame is convex."""
+        x0, y0, x1, y1 = at
+        points = [
+            [a * x + b * y + t for a, b, t in self.p.to_canonical]
+            for x in (x0 + 0.5, x1 - 0.5)
+            for y in (y0 + 0.5, y1 - 0.5)
+        ]
+        corners = torch.tensor(points, dtype=torch.float64)
+        return bool((feather_mask(corners, self.p.feather) == 1).all())
 
     def _map(self, affine: Affine, at: Tile) -> Tensor:
         """[h,w,2]: a tile's pixel centres under ``affine``."""
@@ -121,7 +183,7 @@ class _Run:
         at: Tile,
         origin: tuple[float, float],
         scale: tuple[float, float],
-        part: _Part | None = None,
+        part: Part | None = None,
     ) -> tuple[Tensor, Tensor]:
         """[h,K], [K,w,2], whose product is (affine·centre - origin + part)·scale."""
         x0, y0, x1, y1 = at
@@ -139,12 +201,12 @@ class _Run:
             rows[:, :k] = part.rows
         return rows, columns
 
-    def _grid(self, at: Tile, window: Tile, points: Tensor | None) -> Tensor:
-        """[1,h,w,2]: where a tile's pixels come from, -1 to 1 across the window."""
-        x0, y0, x1, y1 = window
-        scale, middle = (2 / (x1 - x0), 2 / (y1 - y0)), ((x0 + x1) / 2, (y0 + y1) / 2)
+    def _grid(
+        self, at: Tile, origin: tuple[float, float], scale: tuple[float, float], points: Tensor | None
+    ) -> Tensor:
+        """[1,h,w,2]: (where a tile's pixels come from - origin)·scale."""
         part = self.field.on(at) if points is None else None
-        rows, columns = self._mapped(self.p.to_source, at, middle, scale, part)
+        rows, columns = self._mapped(self.p.to_source, at, origin, scale, part)
         grid = (rows @ columns.flatten(1)).view(1, len(rows), -1, 2)
         if points is not None:
             moved = sample(self.field.values[None], points[None]).movedim(1, -1)
@@ -153,7 +215,7 @@ class _Run:
 
     def _window(self, at: Tile, points: Tensor | None) -> Tile:
         """What of the source a tile can read, its displacements lying within those of the cells around it."""
-        field = self.field.cells(at) if points is None else _around(self.field.values, points)
+        field = self.field.cells(at) if points is None else around(self.field.values, points)
         least, most = field.amin((1, 2)).tolist(), field.amax((1, 2)).tolist()
         x0, y0, x1, y1 = at
         corners = [(x, y) for x in (x0 + 0.5, x1 - 0.5) for y in (y0 + 0.5, y1 - 0.5)]
@@ -165,26 +227,12 @@ class _Run:
             spans.append((first, min(max(math.floor(max(places) + most[i] - 0.499) + 2, first + 1), n)))
         return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
-    def _below(self, values: Tensor) -> _Table:
+    def _below(self, values: Tensor) -> Table:
         """A table over the source's plane."""
         (height, width), (n, m) = self.p.source.shape[-2:], values.shape[-2:]
         down = axis(1 / height, 0.0, height, n, self.p.upsample)
         across = axis(1 / width, 0.0, width, m, self.p.upsample)
-        return _Table(values[0].to(self.kind), across, down)
-
-    def _composed(self, at: Tile, value: Tensor, points: Tensor | None, mask: Tensor | None) -> Tensor:
-        """W + m·(add - drop·W) of ``value`` = W, in place."""
-        if self.add is None:
-            return value
-        if points is None or mask is None:
-            if self.drop is not None and bool(self.drop.cells(at).any()):
-                drop = self.drop.on(at)
-                value.mul_(1 - drop.rows @ drop.columns)
-            self.add.on(at).plus(value[0], self.scale)
-            return value
-        if self.drop is not None and bool(_around(self.drop.values, points).any()):
-            value.mul_(1 - mask * sample(self.drop.values[None], points[None]))
-        return value.addcmul_(sample(self.add.values[None], points[None]), mask, value=self.scale)
+        return Table(values[0].to(self.kind), across, down)
 
     def _store(self, at: Tile, value: Tensor) -> None:
         if self.out.dtype == torch.uint8:
@@ -194,7 +242,7 @@ class _Run:
         self.out[..., at[1] : at[3], at[0] : at[2]].copy_(value)
 
 
-def _around(values: Tensor, points: Tensor) -> Tensor:
+def around(values: Tensor, points: Tensor) -> Tensor:
     """The cells of a table [C,n,m] that ``points`` [h,w,2], an affine image of a tile, can read."""
     corners = points[:: max(1, len(points) - 1), :: max(1, points.shape[1] - 1)].reshape(-1, 2)
     low, high = corners.amin(0).tolist(), corners.amax(0).tolist()
@@ -204,6 +252,10 @@ def _around(values: Tensor, points: Tensor) -> Tensor:
         first = min(max(math.floor(low[i] * n - 0.501), 0), n - 1)
         spans.append(slice(first, min(max(math.floor(high[i] * n - 0.499) + 2, first + 1), n)))
     return values[:, spans[1], spans[0]]
+
+
+def _area(at: Tile) -> int:
+    return (at[2] - at[0]) * (at[3] - at[1])
 
 
 def _halves(at: Tile) -> tuple[Tile, Tile]:
