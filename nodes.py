@@ -12,6 +12,7 @@ class AtwExtension(ComfyExtension):
         from .atw_nodes import (
             nodes_clip,
             nodes_dataset,
+            nodes_metrics,
             nodes_motion,
             nodes_parts,
             nodes_several,
@@ -26,4 +27,4 @@ class AtwExtension(ComfyExtension):
         signals = [*nodes_units.NODES, *nodes_signals.NODES, *nodes_sources.NODES]
         training = [*nodes_dataset.NODES, *nodes_training.NODES]
         parts = [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES]
-        return [*parts, *signals, *nodes_several.NODES, *training]
+        return [*parts, *signals, *nodes_several.NODES, *nodes_metrics.NODES, *training]

@@ -134,7 +134,7 @@ def _looking(args: argparse.Namespace) -> tuple[Judges, list[str]]:
         raise InputError("--inception-weights is for --fid; add it")
     flow, notes = args.flow_size, []
     try:
-        opencv_module("FWE")
+        opencv_module("optical flow")
     except MissingExtraError as error:
         flow, notes = 0, [f"FWE is not measured: {error}"]
     seen = (args.embedder_size, args.embedder_range)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .evaluate_pairs import looked_at, reading
-from .faces import Face
+from .faces import Face, find
 from .metrics import (
     au_errors,
     detail,
@@ -33,7 +33,7 @@ from .metrics_networks import Embedder, Inception
 from .pyramid import to_float
 from .signals import MEASURES, unit_change
 from .tiles import canonical
-from .types import InputError, Signal
+from .types import FaceFrame, InputError, ShapeError, Signal
 
 READERS = ("units", "landmarks")  # of action units: the face network's own estimate, or our table's measures
 FLOW_SIDE = 512  # of the face's square in which flow is looked for
@@ -127,17 +127,18 @@ class Meter:
         return [float(face.units[n]) - float(self.face.units[n]) for n in self.names]
 
     def _compare(self, frame: Tensor, truth: Tensor) -> None:
-        images, boxes = self._beside(frame, truth)
+        images, box = self._beside(frame, truth)
         for name, measure in (("psnr", psnr), ("ssim", ssim), ("high_band", high_band_psnr)):
             self._note(name, measure(*images))
-            left, top, right, bottom = boxes
-            mouths = (x[..., top:bottom, left:right] for x in images)
-            self._note(f"mouth_{name}", _guarded(measure, *mouths))
+            left, top, right, bottom = box
+            mouth = [x[..., top:bottom, left:right] for x in images]
+            if min(mouth[0].shape[-2:]) >= 11:  # SSIM's window
+                self._note(f"mouth_{name}", measure(mouth[0], mouth[1]))
 
     def _beside(
         self, frame: Tensor, truth: Tensor
     ) -> tuple[tuple[Tensor, Tensor], tuple[int, int, int, int]]:
-        """(result and truth, of one size; the box of the mouth in them)."""
+        """(result and truth, of one size; the box of the mouth in them, empty without a face)."""
         place, height, width = self.face.frame, *frame.shape[-2:]
         if not self.aligned:
             if truth.shape[-2:] != frame.shape[-2:]:
@@ -145,7 +146,8 @@ class Meter:
                     f"the truth is {truth.shape[-1]}x{truth.shape[-2]}, the photo {width}x{height}; give one "
                     "of its size, or align it (--align-truth)"
                 )
-            lips = mouth_box(reading(truth, place).landmarks, height, width)
+            seen = self.face.confidence > 0  # else there is no mouth
+            lips = mouth_box(reading(truth, place).landmarks, height, width) if seen else (0, 0, 0, 0)
             return (to_float(frame), to_float(truth)), lips
         side = round(min(2048, max(place.sides)))
         there = looked_at(truth, "auto")
@@ -155,12 +157,57 @@ class Meter:
         return images, mouth_box(marks * side, side, side)
 
 
-def _guarded(measure: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> float:
-    """A mouth too small for the measure counts as not there."""
-    return measure(a, b) if min(a.shape[-2:]) >= 11 else math.nan
-
-
 def summary(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The mean of every metric over what it was measured on; of memory the most."""
     kept = {k: [v for v in some if math.isfinite(v)] for k, some in values.items()}
     return {k: float(np.max(v) if k == "memory" else np.mean(v)) for k, v in kept.items() if v}
+
+
+def face_in(photo: Tensor) -> Face:
+    """The largest face of [1,3,H,W]; where nobody is seen, one of confidence 0 whose frame is the photo, and
+    of which no unit is known.
+    """
+    found = find(photo)
+    if found:
+        return looked_at(photo, "auto")
+    height, width = photo.shape[-2:]
+    nowhere = (0.0, 0.0)
+    marks = np.zeros((478, 2), np.float32)
+    return Face((0.0, 0.0, 0.0, 0.0), 0.0, (nowhere, nowhere), marks, FaceFrame.whole(height, width), {})
+
+
+def measured(
+    frames: Sequence[Tensor],
+    reference: Sequence[Tensor],
+    wanted: Signal | None,
+    judges: Judges,
+    seen: Callable[[Tensor], None] | None = None,
+) -> Values:
+    """Measures of a clip of frames [1,3,H,W]. reference: nothing; the photo; or as many frames as the clip
+    has, the truth. wanted: the change that was asked for, in one step or one a frame, or units as shown.
+
+    Changes count from the photo, else from the clip's first frame. seen: called after each frame.
+    """
+    if len(reference) not in (0, 1, len(frames)):
+        raise ShapeError(
+            f"{len(reference)} reference images for {len(frames)} frames; give the photo, or one a frame"
+        )
+    if any(r.shape != frames[0].shape for r in reference):
+        (h, w), (y, x) = reference[0].shape[-2:], frames[0].shape[-2:]
+        raise ShapeError(f"the reference is {w}x{h}, the result {x}x{y}; bring both to one size")
+    photo = reference[0] if len(reference) == 1 else frames[0]
+    face = face_in(photo)
+    if wanted is not None and wanted.absolute:
+        now = torch.tensor([float(face.units.get(n, 0.0)) for n in wanted.names])
+        wanted = Signal(wanted.values - now, wanted.names, wanted.fps)
+    if wanted is not None and len(wanted) not in (1, len(frames)):
+        raise ShapeError(
+            f"the signal has {len(wanted)} steps, the result {len(frames)} frames; give one step, or as many"
+        )
+    truth = dict(enumerate(reference)) if len(reference) == len(frames) else {}
+    meter = Meter(photo, face, wanted, judges, truth)
+    for frame in frames:
+        meter.add(frame)
+        if seen is not None:
+            seen(frame)
+    return meter.table()

@@ -17,11 +17,11 @@ from atw_nodes.evaluate_methods import Enlargement, Ours, Outside, Still, enlarg
 from atw_nodes.evaluate_pairs import Case, case_of, looked_at, read_pairs
 from atw_nodes.evaluate_report import bars, table
 from atw_nodes.images import read_photo, write_still
-from atw_nodes.measuring import Judges, Meter, summary
+from atw_nodes.measuring import Judges, Meter, face_in, measured, summary
 from atw_nodes.pyramid import to_float, upsample
 from atw_nodes.reswarp import ReswarpConfig
 from atw_nodes.signal_files import save_signal
-from atw_nodes.types import FaceFrame, InputError, OutputError, Signal
+from atw_nodes.types import FaceFrame, InputError, OutputError, ShapeError, Signal
 from tests.conftest import ROOT, photo_like
 from tests.test_faces import needs_network
 
@@ -326,3 +326,22 @@ def test_errors_of_the_folder_are_outputs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="is a file"):
         prepare(tmp_path / "file", False)
+
+
+def test_a_clip_of_images_measures_itself(case: Case) -> None:
+    """What the node calls: the photo as reference, a truth a frame, a place where nobody is."""
+    frames = [case.photo, case.photo]
+    values = measured(frames, [case.photo], case.wanted[:1], Judges(flow=64))
+    assert values["au_error"] == pytest.approx([0, 0], abs=1e-9) and len(values["fwe"]) == 1
+    assert "psnr" not in values and measured(frames, frames, None, Judges(flow=0))["psnr"] == [99.0] * 2
+    shown = Signal(torch.tensor([[0.7]]), ("AU12",), absolute=True)
+    (error,) = measured(frames[:1], [], shown, Judges(flow=0))["au_error"]
+    assert error == pytest.approx((0.7 - face_in(case.photo).units["AU12"]) ** 2, abs=1e-6)
+    nobody = [torch.full((1, 3, 64, 64), 0.5), torch.full((1, 3, 64, 64), 0.6)]
+    found = measured(nobody, nobody[:1] * 2, case.wanted[:1], Judges(flow=64))
+    assert found["psnr"] == [99.0, pytest.approx(20, abs=1e-4)] and "mouth_psnr" not in found
+    assert "au_error" not in found and found["fwe"] == [pytest.approx(0.03, abs=1e-5)]
+    with pytest.raises(ShapeError, match="3 reference images for 2 frames"):
+        measured(frames, [case.photo] * 3, None, Judges(flow=0))
+    with pytest.raises(ShapeError, match="the signal has 3 steps, the result 2 frames"):
+        measured(frames, [], case.wanted, Judges(flow=0))

@@ -47,6 +47,7 @@ FLOORS: dict[int, set[str]] = {
         "video",
     },
     3: {
+        "lift_motion",
         "kernels",
         "checkpoints",
         "data",
@@ -60,6 +61,8 @@ FLOORS: dict[int, set[str]] = {
     },
     4: {"reswarp", "driving", "faces", "manifest", "signal_files", "train_card", "training_state"},
     5: {
+        "lift",
+        "lift_crop",
         "sockets",
         "several",
         "label_sampler",
@@ -96,7 +99,7 @@ FLOORS: dict[int, set[str]] = {
     10: {"cli", "host"},
     11: {"__main__", "nodes_guard", "nodes_video"},
     12: {"nodes_parts"},
-    13: {"nodes_dataset", "nodes_motion", "nodes_signals", "nodes_units"},
+    13: {"nodes_dataset", "nodes_metrics", "nodes_motion", "nodes_signals", "nodes_units"},
     14: {"nodes_clip", "nodes_sources", "nodes_training"},
     15: {"nodes_several"},
 }
