@@ -29,6 +29,7 @@ FLOORS: dict[int, set[str]] = {
     2: {
         "ab_page",
         "clips",
+        "detail_network",
         "discriminators",
         "expressions",
         "face_network",
@@ -51,6 +52,7 @@ FLOORS: dict[int, set[str]] = {
         "kernels",
         "checkpoints",
         "data",
+        "detail",
         "keyframes",
         "metrics",
         "metrics_networks",
