@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -274,7 +274,10 @@ def _distances(
     inception = setup.judges.inception
     if inception is None:
         return {}, ""
-    real = torch.stack([inception(x) for x in _real(pairs, setup)])
+    seen = [inception(x) for x in _real(pairs, setup)]
+    if len(seen) < 2:
+        return {}, f"FID is not measured: {len(seen)} real photos with a face; give more with --real"
+    real = torch.stack(seen)
     found, sizes = {}, [len(real)]
     for method in methods:
         files = [
@@ -293,8 +296,9 @@ def _distances(
 
 
 def _real(pairs: Sequence[Pair], setup: Setup) -> Iterator[Tensor]:
-    """The faces' squares of the rows' photos, each once, and of the photos given."""
+    """The faces' squares of the rows' photos, each once, and of the photos given, as far as one is seen."""
     places = {p.photo: p.face for p in pairs} | dict.fromkeys(setup.real, "auto")
     for path, where in places.items():
-        photo = read_photo(path).pixels
-        yield canonical(photo, looked_at(photo, where).frame, 299)
+        with suppress(InputError):
+            photo = read_photo(path).pixels
+            yield canonical(photo, looked_at(photo, where).frame, 299)

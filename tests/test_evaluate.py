@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from atw_nodes.checkpoints import load_checkpoint
 from atw_nodes.cli import main
 from atw_nodes.clips import read_frames
+from atw_nodes.evaluate import Setup, evaluate
 from atw_nodes.evaluate_methods import Enlargement, Ours, Outside, Still, enlarger, pasted, square_of
 from atw_nodes.evaluate_pairs import Case, case_of, looked_at, read_pairs
 from atw_nodes.evaluate_report import bars, table
@@ -345,3 +347,35 @@ def test_a_clip_of_images_measures_itself(case: Case) -> None:
         measured(frames, [case.photo] * 3, None, Judges(flow=0))
     with pytest.raises(ShapeError, match="the signal has 3 steps, the result 2 frames"):
         measured(frames, [], case.wanted, Judges(flow=0))
+
+
+def test_identity_and_distributions_by_given_networks(folder: Path) -> None:
+    """FID and CSS with networks that are stand-ins: of the photo itself the one is near 0, the other 1."""
+
+    class Features:
+        def __call__(self, image: torch.Tensor) -> torch.Tensor:
+            return to_float(image).float().mean((0, 2, 3)) * torch.arange(1, 4)
+
+    class Colours:
+        file = folder / "colours.onnx"
+
+        def __call__(self, image: torch.Tensor, eyes: object) -> torch.Tensor:
+            return to_float(image).float().mean((0, 2, 3))
+
+    judges = Judges("units", 0, Colours(), Features())  # type: ignore[arg-type]
+    pairs = read_pairs(folder / "pairs.csv")
+    write_still(folder / "another.png", 255 - read_photo(folder / "photo.png").pixels)
+    (folder / "photo.png").rename(folder / "a.png")
+    pairs = [replace(p, photo=folder / "a.png") for p in pairs]
+    setup = Setup(folder / "out", 3, judges, real=(folder / "another.png",))
+    cells = list(evaluate(pairs, [Still(), ours(folder)], setup))
+    assert results(folder)["notes"] == [  # nobody is seen in a negative
+        "FID is not measured: 1 real photos with a face; give more with --real"
+    ]
+    write_still(folder / "another.png", read_photo(folder / "a.png").pixels.flip(-1))
+    list(evaluate(pairs, [Still(), ours(folder)], setup))
+    assert [len(c.values["css"]) for c in cells] == [3] * 4 and not any(c.error for c in cells)
+    still, mine = (r["mean"] for r in results(folder)["rows"])
+    assert still["css"] == pytest.approx(1) and still["fid"] < 0.02 and mine["css"] < 1
+    (note,) = results(folder)["notes"]
+    assert note.startswith("FID of 6 frames against 2 photos; below 2048 FID depends on the number of images")
