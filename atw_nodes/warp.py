@@ -1,16 +1,15 @@
 """Backward warping, and THE conventions of this library. Other rooms refer to this block.
 
-Images      float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside
-``networks.py``.
-Pixels      half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
-Warp        backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
-Motion      ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the width
-and
-            the height of what it moves: up-sampling a motion is interpolation alone, never rescaling.
-Frame       ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in
-fractions of
-            the frame's sides along the frame's own axes.
-Zero        d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
+Images  float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside
+        ``networks.py``.
+Pixels  half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
+Warp    backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
+Motion  ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the
+        width and the height of what it moves: up-sampling a motion is interpolation alone, never
+        rescaling.
+Frame   ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in
+        fractions of the frame's sides along the frame's own axes.
+Zero    d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from .types import FaceFrame, ShapeError, check_shape
 
+MARGIN = 1 / 64  # of a frame, outside of which its feather mask is 0
 _SETTLED = 2e-6  # fractions of the frame, within which one more step of Newton's method is the last
 
 
@@ -151,17 +151,17 @@ def _slope(x: Tensor, dim: int) -> Tensor:
     return torch.gradient(x, dim=dim)[0]
 
 
-def feather_mask(points: Tensor, feather: float, margin: float = 1 / 64) -> Tensor:
+def feather_mask(points: Tensor, feather: float) -> Tensor:
     """The frame's soft mask at canonical ``points`` [...,2]: 1 inside, 0 at the edge and beyond, smooth
     between.
 
-    The outer ``margin`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer
+    The outer ``MARGIN`` is 0, so a table of 32 cells or more that carries the mask is 0 in its whole outer
     ring and motion ends at the frame's edge without a step. ``feather`` 0 (whole image) gives 1 everywhere.
     """
     if feather == 0:
         return torch.ones_like(points[..., 0])
     edge = torch.minimum(points, 1 - points).amin(-1)
-    t = ((edge - margin) / feather).clamp(0, 1)
+    t = ((edge - MARGIN) / feather).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
