@@ -1,15 +1,17 @@
 """Backward warping, and THE conventions of this library. Other rooms refer to this block.
 
-Images  float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside
-        ``networks.py``.
-Pixels  half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
-Warp    backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
-Motion  ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the
-        width and the height of what it moves: up-sampling a motion is interpolation alone, never
-        rescaling.
-Frame   ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in
-        fractions of the frame's sides along the frame's own axes.
-Zero    d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
+In the order in which they build on each other:
+
+    Images  float [B,3,H,W], RGB in [0,1], or uint8 (0..255 is k/255). [-1,1] exists only inside
+            ``networks.py``.
+    Pixels  half-pixel centres: pixel i covers [i, i+1), its centre is i + 0.5 (``align_corners=False``).
+    Warp    backward: out(p) = src(p + d(p)), bilinear; beyond its border the source repeats its edge.
+    Motion  ``Motion.field`` [T,2,h,w] holds d as (dx, dy), x to the right, y down, in fractions of the
+            width and the height of what it moves: up-sampling a motion is interpolation alone, never
+            rescaling.
+    Frame   ``FaceFrame`` maps the canonical unit square to pixels. A field predicted in a frame is in
+            fractions of the frame's sides along the frame's own axes.
+    Zero    d = 0, or ``Motion.weight`` = 0, is the photo itself, bit for bit.
 """
 
 from __future__ import annotations
