@@ -14,6 +14,7 @@ from . import (
     cli_encoding,
     cli_evaluate,
     cli_faces,
+    cli_lift,
     cli_manifest,
     cli_render,
     cli_signals,
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_train.add_train(commands)
     cli_render.add_render(commands)
     cli_evaluate.add_evaluate(commands)
+    cli_lift.add_lift(commands)
     return parser
 
 

@@ -31,7 +31,7 @@ _LEVEL = 2048  # side, at most, of what down(W) is computed from
 _LIGHT = 3.0  # cells over which light is compared
 _DARK = 0.02  # added to both sides of it
 _DETAIL = 0.01  # texture weaker than this says nothing
-_SAME = 0.501 / 255  # how far bytes may be off
+_SAME = 1.01 / 255  # how far bytes may be off: however they were rounded
 
 
 @dataclass(frozen=True)

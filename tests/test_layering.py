@@ -96,13 +96,13 @@ FLOORS: dict[int, set[str]] = {
         "train_config",
         "worker_pool",
     },
-    8: {"rendering", "cli_video", "cli_render", "train_run", "evaluate"},
+    8: {"rendering", "cli_lift", "cli_video", "cli_render", "train_run", "evaluate"},
     9: {"cli_train", "cli_evaluate", "train_live"},
     10: {"cli", "host"},
     11: {"__main__", "nodes_guard", "nodes_video"},
     12: {"nodes_parts"},
     13: {"nodes_dataset", "nodes_metrics", "nodes_motion", "nodes_signals", "nodes_units"},
-    14: {"nodes_clip", "nodes_sources", "nodes_training"},
+    14: {"nodes_clip", "nodes_lift", "nodes_sources", "nodes_training"},
     15: {"nodes_several"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -1,0 +1,186 @@
+"""``lift``: the small frames that another animator made of a photo, at the photo's resolution."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import __version__, cli_encoding
+from .terminal import bounded, check_output, pick_device, progress
+from .types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .images import Photo
+    from .sound import Sound, SoundFile
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_RATE = 24.0  # of a folder of pictures
+
+
+def add_lift(commands: Any) -> None:  # noqa: ANN401 (argparse's own has no public name)
+    """Add the command."""
+    a = commands.add_parser("lift", help="bring small frames of any animator to the photo's resolution")
+    a.add_argument("photo", type=Path, metavar="PHOTO", help="what the frames were made of, in full size")
+    a.add_argument("frames", type=Path, metavar="FRAMES|VIDEO",
+                   help="a video, a folder of pictures in order of their names, or one")  # fmt: skip
+    a.add_argument("-o", "--output", type=Path, required=True, metavar="OUT",
+                   help=".mp4 .mov .mkv .webm .gif .webp .png .jpg .tif, or a new folder")  # fmt: skip
+    a.add_argument("--crop", default="auto", metavar="auto|whole|X,Y,SIDE|X,Y,WIDTH,HEIGHT",
+                   help="what of the photo they show: found (default), all, or a box in pixels")  # fmt: skip
+    a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
+                   help="drop the photo's detail where the frames show something new")  # fmt: skip
+    a.add_argument("--steady", type=bounded(float, 0, 8), default=0.25, metavar="PIXELS",
+                   help="of a small frame: steadies motion smaller than that (default: 0.25)")  # fmt: skip
+    a.add_argument(
+        "--frames", dest="count", type=bounded(int, 1, 10**7), metavar="N", help="so many, at most"
+    )
+    a.add_argument("--fps", type=bounded(float, 0.1, 1000), help="of a folder of pictures (default: 24)")
+    cli_encoding.add_options(a)
+    a.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ... (default: auto)")
+    a.add_argument("--quiet", action="store_true", help="no progress bar")
+    a.set_defaults(run=_lift)
+
+
+class _Source(NamedTuple):
+    """Small frames, [3,h,w] uint8 or float; ``read`` begins anew each time."""
+
+    count: int
+    fps: Fraction | float
+    video: Path | None
+    pictures: tuple[Path, ...]
+
+    def read(self, most: int | None) -> Iterator[Tensor]:
+        if self.video is not None:
+            from .clips import read_frames
+
+            return read_frames(self.video, max_frames=most)
+        return (_picture(p) for p in self.pictures[:most])
+
+    def sound(self, output: Path, seconds: float) -> Sound | SoundFile | None:
+        from .cli_signals import WITH_SOUND
+        from .clips import sound_for
+
+        if self.video is None or output.suffix.lower() not in WITH_SOUND:
+            return None
+        return sound_for(output, self.video, seconds=seconds)
+
+
+def _picture(path: Path) -> Tensor:
+    from .images import read_photo
+
+    return read_photo(path).pixels[0]
+
+
+def _source(args: argparse.Namespace) -> _Source:
+    from .clips import probe
+    from .files import file_head
+
+    path: Path = args.frames
+    if path.is_dir():
+        found = [p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not p.name.startswith(".")]
+        if not found:
+            raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}); choose the frames' folder")
+        return _Source(len(found), args.fps or _RATE, None, tuple(sorted(found, key=_in_order)))
+    file_head(path)
+    if path.suffix.lower() in _PICTURES:
+        return _Source(1, args.fps or _RATE, None, (path,))
+    if args.fps:
+        raise InputError(f"--fps is for a folder of pictures, {path} has a rate of its own; leave it out")
+    info = probe(path)
+    return _Source(max(1, info.frames or round(info.duration * info.fps)), info.fps, path, ())
+
+
+def _in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """``frame_9`` before ``frame_10``."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
+
+
+def _is_still(args: argparse.Namespace, source: _Source) -> bool:
+    from .files import STILL_SUFFIXES
+
+    suffix = args.output.suffix.lower()
+    single = source.count == 1 or args.count == 1
+    if suffix not in STILL_SUFFIXES or args.output.is_dir() or (suffix == ".webp" and not single):
+        return False
+    if not single:
+        raise InputError(
+            f"-o {args.output}: a picture holds one frame; choose .mp4 or a folder, or --frames 1"
+        )
+    return True
+
+
+def _lift(args: argparse.Namespace) -> int:
+    check_output(args.output, "-o")
+    source = _source(args)
+    still = _is_still(args, source)
+    cli_encoding.check_options(args, args.output, still)
+    import torch
+
+    from .images import read_photo
+    from .lift import LiftConfig, lift
+
+    photo, device = read_photo(args.photo), pick_device(args.device)
+    pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
+    pixels, config = pixels.to(device), LiftConfig(args.gate, args.steady)
+    (first,) = islice(source.read(1), 1)
+    frame = _crop(args, pixels, first)
+    made = lift(pixels, source.read(args.count), frame, config, torch.empty_like(pixels))
+    if still:
+        image = next(made).cpu()
+        alpha = None if photo.alpha is None else image[:, 3:]
+        _write_still(args.output, image, alpha, photo)
+        return 0
+    _write(args, photo, made, source)
+    return 0
+
+
+def _write_still(path: Path, image: Tensor, alpha: Tensor | None, photo: Photo) -> None:
+    """``image`` with what the photo's file says besides its pixels."""
+    from .images import write_still
+
+    write_still(path, image[:, :3], alpha=alpha, icc=photo.icc, exif=photo.exif)
+
+
+def _crop(args: argparse.Namespace, photo: Tensor, first: Tensor) -> Any:  # noqa: ANN401 (imported late)
+    """What of the photo the frames show; where it was looked for, a note says what was found."""
+    from .lift_crop import crop_from_text, find_crop
+
+    height, width = photo.shape[-2:]
+    size = (first.shape[-2], first.shape[-1])
+    if args.crop != "auto":
+        return crop_from_text(args.crop, size, height, width)
+    frame = find_crop(photo, first[None].to(photo.device))
+    if not frame.is_whole and not args.quiet:
+        (a, b, x), (c, d, y) = frame.matrix
+        turned = "" if b == 0 == c else ", turned"
+        place = f"{x:.1f},{y:.1f},{a:.1f},{d:.1f}"
+        sys.stderr.write(f"note: the frames show {place} of the photo{turned} (--crop)\n")
+    return frame
+
+
+def _write(args: argparse.Namespace, photo: Photo, made: Iterator[Tensor], source: _Source) -> None:
+    from .pipeline import delivered, depth_on
+    from .video import ClipWriter
+
+    count = min(source.count, args.count or source.count)
+    about = {"comment": f"Made at the photo's resolution by ComfyUI-ATW {__version__}"}
+    told = cli_encoding.options_of(args)
+    told["sound"] = source.sound(args.output, count / float(source.fps))
+    with (
+        ClipWriter(args.output, photo.width, photo.height, source.fps, metadata=about, **told) as writer,
+        closing(delivered(made, depth_on(pick_device(args.device)))) as ready,
+    ):
+        for image in progress(ready, count, args.quiet):
+            writer.write(image[:, :3], alpha=None if photo.alpha is None else image[:, 3:])
+    if writer.note:
+        sys.stderr.write(f"note: {writer.note}\n")
