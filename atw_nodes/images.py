@@ -80,8 +80,12 @@ def read_photo(path: str | Path) -> Photo:
             pixels, icc = _pixels(image, file, head)
     except Exception as error:  # Pillow's decoders fail in a dozen ways
         raise InputError(f"{path} {_refusal(error, head)}") from error
-    planes = torch.from_numpy(_upright(pixels, turn).transpose(2, 0, 1).copy())[None]  # [1,C,H,W]
-    return Photo(planes[:, :3], planes[:, 3:] if planes.shape[1] == 4 else None, icc, exif)
+    pixels = _upright(pixels, turn)
+    colour = torch.from_numpy(pixels[..., :3].copy()).movedim(-1, 0)[
+        None
+    ]  # colours together, as files have them
+    alpha = torch.from_numpy(pixels[..., 3].copy())[None, None] if pixels.shape[2] == 4 else None
+    return Photo(colour, alpha, icc, exif)
 
 
 def _refusal(error: Exception, head: bytes) -> str:

@@ -183,7 +183,7 @@ def to_photo(image: object, name: str = "image") -> tuple[Tensor, Tensor | None]
     channels = planes.shape[1]
     alpha = planes[:, -1:].contiguous() if channels in (2, 4) else None
     colour = planes[:, :1].expand(-1, 3, -1, -1) if channels < 3 else planes[:, :3]
-    return colour.contiguous(), alpha
+    return colour.contiguous(memory_format=torch.channels_last), alpha
 
 
 def _as_bytes(image: Tensor, name: str) -> Tensor:

@@ -22,7 +22,7 @@ from atw_nodes.reswarp import ReswarpConfig, decompose, reswarp
 from atw_nodes.types import FaceFrame, Motion
 torch.set_num_threads(2)
 mode, side, amount = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-photo = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
+photo = torch.randint(0, 256, (1, side, side, 3), dtype=torch.uint8).movedim(-1, 1)  # as photos are read
 cells = torch.randn(1, 2, 6, 6) * amount
 field = torch.nn.functional.interpolate(cells, size=(128, 128), mode="bicubic")
 motion, refined, out = Motion(field, torch.ones(1)), torch.rand(1, 3, 128, 128), torch.zeros_like(photo)

@@ -4,6 +4,7 @@ frame is turned, the photo sampled by its remap, pixels interleaved. For CPUs, a
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import Tensor
 from ..extras import opencv_module
 from ..tiles import ROWS, Tile
 from ..types import Affine
+from ..warp import MARGIN
 from . import eager
 from .passes import Pass
 
 Array = np.ndarray[Any, Any]
+_FINER = 4  # cells of 16 pixels and more are brought onto a finer lattice first
 _MOST = 32767  # OpenCV's remap takes no larger picture
 _WHAT = 'the backend "opencv" of ResWarp'
 
@@ -25,7 +28,7 @@ def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS) -> None:
     """Write ``box`` of ``out`` [1,C,H,W], uint8 (rounded) or float. Raises ``MissingExtraError`` without
     OpenCV.
     """
-    eager.work(Run(p, out), box, rows)
+    eager.work(Run(p, out, box), box, rows)
 
 
 def accurate() -> bool:
@@ -38,31 +41,59 @@ def accurate() -> bool:
 class Table:
     """Values on a lattice [1,C,n,m] of the unit square, up-sampled where a tile needs them."""
 
-    def __init__(self, values: Tensor, to_unit: Affine, scale: float = 1.0) -> None:
-        self.cv, self.scale = opencv_module(_WHAT), np.float32(scale)
+    def __init__(self, values: Tensor, to_unit: Affine, box: Tile, scale: float = 1.0) -> None:
+        self.cv, self.scale, self.origin = opencv_module(_WHAT), np.float32(scale), box[:2]
         self.planes: Array = values[0].float().numpy()
-        sides = values.shape[-1], values.shape[-2]
+        n, m = self.planes.shape[1:]
         # from the corner of a pixel to cells, of which the first is centred at 0
-        self.affine = np.array([[v * n for v in row] for row, n in zip(to_unit, sides, strict=True)])
+        self.affine = np.array([[v * k for v in row] for row, k in zip(to_unit, (m, n), strict=True)])
         self.affine[:, 2] += self.affine[:, :2].sum(1) / 2 - 0.5
-        self.ratio = _ratio(to_unit, sides)
+        self.ratio = _ratio(to_unit, (m, n))
+        if self.ratio is not None:
+            self.origin = 0, 0
+        elif (step := int(1 / np.abs(self.affine[:, :2]).max() / 4)) >= _FINER:
+            self._straighten(box, step)
+
+    def _straighten(self, box: Tile, step: int) -> None:
+        """Onto a finer lattice, along the image's axes: ``step`` pixels a cell, one of which the box begins
+        with.
+        """
+        affine = self.affine.copy()
+        affine[:, 2] += affine[:, :2] @ (np.array(box[:2]) + (step - 1) / 2)
+        affine[:, :2] *= step
+        size = -(-(box[2] - box[0]) // step), -(-(box[3] - box[1]) // step)
+        self.planes = np.stack([self._warped(p, affine, size) for p in self.planes])
+        self.ratio = step, step
+
+    def _warped(self, image: Array, affine: Array, size: tuple[int, int]) -> Array:
+        cv = self.cv
+        how = cv.INTER_LINEAR | cv.WARP_INVERSE_MAP
+        return cv.warpAffine(image, affine, size, flags=how, borderMode=cv.BORDER_REPLICATE)
 
     def on(self, at: Tile, plus: float = 0.0) -> Array:
         """[h,w,C] on a tile, times the scale, and ``plus``."""
-        cv, (x0, y0, x1, y1) = self.cv, at
+        x0, y0, x1, y1 = at
         left, top, right, bottom = self._read(at)
-        cells = cv.merge(list(self.planes[:, top:bottom, left:right])) * self.scale + np.float32(plus)
+        planes = list(self.planes[:, top:bottom, left:right])
+        if self.ratio is None and len(planes) == 3:
+            planes.append(planes[0])  # four are faster
+        cells = self.cv.merge(planes) * self.scale + np.float32(plus)
         if self.ratio is None:
-            affine, size, how = self.affine.copy(), (x1 - x0, y1 - y0), cv.INTER_LINEAR | cv.WARP_INVERSE_MAP
+            affine = self.affine.copy()
             affine[:, 2] += affine[:, :2] @ (x0, y0) - (left, top)
-            made = cv.warpAffine(cells, affine, size, flags=how, borderMode=cv.BORDER_REPLICATE)
+            made = self._warped(cells, affine, (x1 - x0, y1 - y0))
         else:
             across, down = self.ratio
             size = (right - left) * across, (bottom - top) * down
-            x, y = x0 - left * across, y0 - top * down
-            made = cv.resize(cells, size, interpolation=cv.INTER_LINEAR)
+            x, y = x0 - self.origin[0] - left * across, y0 - self.origin[1] - top * down
+            made = self.cv.resize(cells, size, interpolation=self.cv.INTER_LINEAR)
             made = made[y : y + y1 - y0, x : x + x1 - x0]
-        return made.reshape(y1 - y0, x1 - x0, -1)
+        made = made.reshape(y1 - y0, x1 - x0, -1)
+        if made.shape[2] == len(self.planes):
+            return made
+        few = np.empty((*made.shape[:2], len(self.planes)), np.float32)
+        self.cv.mixChannels([made], [few], [k for c in range(len(self.planes)) for k in (c, c)])
+        return few
 
     def any(self, at: Tile) -> bool:
         """Whether there may be other values than 0 on a tile."""
@@ -71,11 +102,18 @@ class Table:
 
     def _read(self, at: Tile) -> Tile:
         """The cells that a tile reads, and one more around."""
-        corners = np.array([(x, y, 1) for x in at[::2] for y in at[1::2]]) @ self.affine.T
-        low, high = np.floor(corners.min(0)).astype(int) - 1, np.ceil(corners.max(0)).astype(int) + 2
-        m, n = self.planes.shape[2], self.planes.shape[1]
-        left, top = min(max(int(low[0]), 0), m - 1), min(max(int(low[1]), 0), n - 1)
-        return left, top, min(max(int(high[0]), left + 1), m), min(max(int(high[1]), top + 1), n)
+        spans, (left, top) = [], self.origin
+        for i, (first, last) in enumerate(((at[0] - left, at[2] - left), (at[1] - top, at[3] - top))):
+            count = self.planes.shape[2 - i]
+            if self.ratio is None:
+                a, b, t = self.affine[i].tolist()
+                places = [a * x + b * y + t for x in at[::2] for y in at[1::2]]
+                low, high = math.floor(min(places)) - 1, math.ceil(max(places)) + 2
+            else:
+                low, high = first // self.ratio[i] - 1, -(-last // self.ratio[i]) + 1
+            low = min(max(low, 0), count - 1)
+            spans.append((low, min(max(high, low + 1), count)))
+        return spans[0][0], spans[1][0], spans[0][1], spans[1][1]
 
 
 def _ratio(to_unit: Affine, sides: tuple[int, int]) -> tuple[int, int] | None:
@@ -95,22 +133,20 @@ class Run(eager.Run):
 
     rows, columns = 128, 512
 
-    def __init__(self, p: Pass, out: Tensor) -> None:
+    def __init__(self, p: Pass, out: Tensor, box: Tile) -> None:
         super().__init__(p, out)
         self.cv = opencv_module(_WHAT)
         height, width = p.source.shape[-2:]
         over = ((1 / width, 0.0, 0.0), (0.0, 1 / height, 0.0))
-        self.moves = [Table(p.field[:, k : k + 1], p.to_canonical) for k in (0, 1)]
-        self.adds = None if p.add is None else Table(p.add, p.to_canonical, self.scale)
-        self.drops = (
-            None if p.drop is None else Table(p.drop.expand(-1, p.source.shape[1], -1, -1), p.to_canonical)
-        )
-        self.lows = None if p.minus is None else Table(p.minus, over, self.scale)
+        self.moves = [Table(p.field[:, k : k + 1], p.to_canonical, box) for k in (0, 1)]
+        self.adds = None if p.add is None else Table(p.add, p.to_canonical, box, self.scale)
+        self.drops = None if p.drop is None else Table(p.drop, p.to_canonical, box)
+        self.lows = None if p.minus is None else Table(p.minus, over, (0, 0, width, height), self.scale)
         pixels = p.source[0].permute(1, 2, 0)
         self.whole: Array | None = None  # what can be sampled as it is
         if p.minus is None and pixels.is_contiguous() and max(pixels.shape) < _MOST:
             self.whole = pixels.numpy() if p.source.dtype in (torch.uint8, torch.float32) else None
-        self.ramps: dict[tuple[int, int], list[Array]] = {}
+        self.ramps: dict[tuple[Affine, int, int], list[Array]] = {}
 
     def tile(self, at: Tile) -> None:
         source, origin = self.whole, (0, 0)
@@ -122,9 +158,8 @@ class Run(eager.Run):
             source, origin = self._read(window), window[:2]
         cv, (x, y) = self.cv, self._places(at, origin)
         w = cv.remap(source, x, y, cv.INTER_LINEAR, borderMode=cv.BORDER_REPLICATE).reshape(*x.shape, -1)
-        mask = self._mask(at)
-        self._put(at, w, self._added(at, w, mask))
-        self._keep(at, mask)
+        mask = self._soft(at)
+        self._put(at, w, self._added(at, w, mask), mask)
 
     def _read(self, window: Tile) -> Array:
         """[h,w,C] float32 of the source, less what lies ``minus`` it."""
@@ -139,45 +174,81 @@ class Run(eager.Run):
 
     def _places(self, at: Tile, origin: tuple[int, int]) -> list[Array]:
         """[h,w] across and [h,w] down: where a tile's pixels come from, the first of ``origin`` being 0."""
-        x0, y0, x1, y1 = at
-        shape = y1 - y0, x1 - x0
-        if shape not in self.ramps:  # how the places grow from the first
-            i, j = np.arange(shape[0], dtype=np.float32)[:, None], np.arange(shape[1], dtype=np.float32)
-            self.ramps[shape] = [np.float32(a) * j + np.float32(b) * i for a, b, _ in self.p.to_source]
+        ramps = self._ramps(self.p.to_source, at)
         places = []
         for k, (a, b, t) in enumerate(self.p.to_source):
-            first = a * (x0 + 0.5) + b * (y0 + 0.5) + t - 0.5 - origin[k]
-            places.append(self.moves[k].on(at, first)[..., 0] + self.ramps[shape][k])
+            first = a * (at[0] + 0.5) + b * (at[1] + 0.5) + t - 0.5 - origin[k]
+            places.append(self.moves[k].on(at, first)[..., 0] + ramps[k])
         return places
 
-    def _added(self, at: Tile, w: Array, mask: Tensor | None) -> Array | None:
+    def _ramps(self, affine: Affine, at: Tile) -> list[Array]:
+        """[h,w] twice: how ``affine`` grows over a tile from its first pixel."""
+        height, width = at[3] - at[1], at[2] - at[0]
+        key = affine, height, width
+        if key not in self.ramps:
+            i, j = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+            self.ramps[key] = [np.float32(a) * j + np.float32(b) * i for a, b, _ in affine]
+        return self.ramps[key]
+
+    def _soft(self, at: Tile) -> Array | None:
+        """[h,w] feather mask of a tile (``warp.feather_mask``); None where it is 1 everywhere."""
+        feather = self.p.feather
+        if feather == 0 or self._inside(at):
+            return None
+        nearest: Array | None = None  # to an edge
+        for (a, b, t), ramp in zip(self.p.to_canonical, self._ramps(self.p.to_canonical, at), strict=True):
+            edge = ramp + np.float32(a * (at[0] + 0.5) + b * (at[1] + 0.5) + t - 0.5)
+            np.abs(edge, out=edge)
+            nearest = edge if nearest is None else self.cv.max(nearest, edge, dst=nearest)
+        assert nearest is not None
+        s = nearest
+        s *= np.float32(-1 / feather)
+        s += np.float32((0.5 - MARGIN) / feather)
+        np.clip(s, 0, 1, out=s)
+        square = s * s
+        s *= -2
+        s += 3
+        s *= square
+        return s
+
+    def _added(self, at: Tile, w: Array, mask: Array | None) -> Array | None:
         """[h,w,C] mask·(add - drop·w)"""
         if self.adds is None:
             return None
-        add = self.adds.on(at)
+        cv, add = self.cv, self.adds.on(at)
         if self.drops is not None and self.drops.any(at):
-            add = self.cv.subtract(add, self.cv.multiply(w, self.drops.on(at), dtype=self.cv.CV_32F)).reshape(
-                w.shape
-            )
-        return add if mask is None else add * mask.numpy()[..., None]
+            drop = cv.merge([self.drops.on(at)] * w.shape[2])
+            add = cv.subtract(add, cv.multiply(w, drop, dtype=cv.CV_32F)).reshape(w.shape)
+        return add if mask is None else cv.multiply(add, cv.merge([mask] * w.shape[2])).reshape(w.shape)
 
-    def _put(self, at: Tile, w: Array, add: Array | None) -> None:
-        """Write w + add."""
+    def _put(self, at: Tile, w: Array, add: Array | None, mask: Array | None) -> None:
+        """Write w + add; the source where the mask is 0."""
         cv, out = self.cv, self.out[0, :, at[1] : at[3], at[0] : at[2]]
         pixels = out.permute(1, 2, 0)
-        placed = pixels.stride()[1:] == (len(out), 1)  # one after the other there, too
         plain = out.dtype in (torch.uint8, torch.float32)  # what OpenCV can write
         kind = cv.CV_8U if out.dtype == torch.uint8 else cv.CV_32F
-        into = pixels.numpy() if placed and plain else None
         scale = (1.0 if self.bytes else 255.0) if out.dtype == torch.uint8 else 1 / self.scale
+        placed = plain and pixels.stride()[1:] == (len(out), 1)  # one after the other there, too
+        into = pixels.numpy() if placed else None
         if add is not None and scale == 1:
             w = cv.add(w, add, dst=into, dtype=kind)  # rounds and clamps, to bytes
         else:
             w = w if add is None else cv.add(w, add, dtype=cv.CV_32F)
             w = cv.multiply(w, (scale,) * 4, dst=into, dtype=kind)
-        if into is None:
-            w = w.reshape(pixels.shape)
-            if not plain:
-                pixels.copy_(torch.from_numpy(w))
-            else:
-                cv.mixChannels([w], list(out.numpy()), [k for c in range(len(out)) for k in (c, c)])
+        w = w.reshape(pixels.shape)
+        kept = mask is None or self._kept(at, mask, w)
+        if not plain:
+            pixels.copy_(torch.from_numpy(w))
+        elif not placed:
+            cv.mixChannels([w], list(out.numpy()), [k for c in range(len(out)) for k in (c, c)])
+        if mask is not None and not kept:
+            self._keep(at, torch.from_numpy(mask))
+
+    def _kept(self, at: Tile, mask: Array, made: Array) -> bool:
+        """Copy the source into ``made`` [h,w,C] where the mask is 0, if they are of one type."""
+        if self.whole is None or self.whole.dtype != made.dtype:
+            return False
+        outside = (mask == 0).view(np.uint8)
+        if outside.any():
+            self.cv.copyTo(self.whole[at[1] : at[3], at[0] : at[2]], outside, made)
+        return True
