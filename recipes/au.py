@@ -35,7 +35,13 @@ from atw_nodes.types import Generated, SignalSpec
 HELD_OUT = tuple(
     f"london/{p}" for p in ("001", "010", "036", "090", "120", "134", "016", "045", "082", "103")
 )
-CONFIG = GeneratorConfig(len(UNITS), conditioning="basis", field_scale=FINE, neutral_paint=True)
+CONFIG = GeneratorConfig(
+    len(UNITS),
+    conditioning="basis",
+    field_scale=FINE,
+    neutral_paint=True,
+    paint_box=(0.1875, 0.25, 0.8125, 0.9375),
+)
 BATCH = {"motion": 8, "refine": 12}
 RATE = {"motion": 8e-4, "refine": 4e-4}
 STEPS = {"motion": 750, "refine": 1050}

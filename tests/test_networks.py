@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -212,3 +213,27 @@ def test_even_channels_come_to_a_constant() -> None:
     tiled = torch.cat([x, signal[:, :, None, None].expand(-1, -1, 32, 32)], 1)
     assert torch.allclose(net(x, signal, signal), net(tiled, signal), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(net(x, signal, 0 * signal), net(tiled, signal), atol=1e-3)
+
+
+def test_a_paint_box_repaints_what_is_inside_and_nothing_else() -> None:
+    config = GeneratorConfig(2, size=64, width=8, zero=0.0, paint_box=(0.25, 0.25, 0.75, 1.0))
+    assert GeneratorConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    generator = Generator(config).eval()
+    whole = Generator(replace(config, paint_box=None)).eval()
+    whole.load_state_dict(generator.state_dict())
+    low, signal, field = torch.rand(2, 3, 64, 64), torch.ones(2, 2), torch.zeros(2, 2, 64, 64)
+    with torch.no_grad():
+        coarse, boxed = generator.refine_warped(low, signal, field)
+        _, all_of_it = whole.refine_warped(low, signal, field)
+        assert torch.equal(
+            generator.train().refine_warped(low, signal, field)[1],
+            whole.train().refine_warped(low, signal, field)[1],
+        )
+    outside = torch.ones(64, 64, dtype=torch.bool)
+    outside[16:, 16:48] = False
+    assert torch.equal(boxed[..., outside], coarse[..., outside])
+    middle = (..., slice(36, 44), slice(28, 36))  # further inside than the network sees
+    change = (all_of_it - coarse)[middle].abs().max()
+    assert float((boxed - all_of_it)[middle].abs().max()) < 0.05 * float(change) and float(change) > 0
+    with pytest.raises(InputError, match="holds nothing; expected left < right"):
+        GeneratorConfig(2, paint_box=(0.5, 0.0, 0.5, 1.0))
