@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
+    a.add_argument("--backend", choices=("auto", "torch", "opencv"), default="auto",
+                   help="what computes ResWarp on a CPU: OpenCV 5 where it is installed, else torch")  # fmt: skip
     a.add_argument("--smooth", type=bounded(float, 0, 10), default=0.0, metavar="SIGMA",
                    help="against folds: smooth motion, in per cent of the face's square")  # fmt: skip
     a.add_argument("--face", default="auto", metavar="auto|all|whole|X,Y,SIDE",
@@ -128,7 +130,7 @@ def _produce(args: argparse.Namespace) -> int:
     frames, shown = zip(*_seen(args, photo), strict=True)
     clip = cli_signals.clip_of(args, checkpoint.signal, shown, _is_still(args))
     checkpoint.generator.to(device)
-    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate)
+    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate, backend=args.backend)
     pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
     pixels = pixels.to(device)
     _write(args, photo, pixels, checkpoint, clip, frames, config)
