@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
     a.add_argument("--backend", choices=("auto", "torch", "opencv"), default="auto",
-                   help="what computes ResWarp on a CPU: OpenCV 5 where it is installed, else torch")  # fmt: skip
+                   help="of ResWarp on a CPU: auto is OpenCV 5 where it is found, else torch")  # fmt: skip
     a.add_argument("--smooth", type=bounded(float, 0, 10), default=0.0, metavar="SIGMA",
                    help="against folds: smooth motion, in per cent of the face's square")  # fmt: skip
     a.add_argument("--face", default="auto", metavar="auto|all|whole|X,Y,SIDE",

@@ -80,7 +80,8 @@ def test_clips_are_those_of_animate_and_a_run_resumes(
     (folder / "a.gif").unlink()
     table(folder, *good, row("d.gif"))
     assert main(["render", str(jobs), "--workers", "1", "--quiet"]) == 0
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr().err.splitlines()  # a random network's motion folds
+    assert all(line.startswith("note: the motion folds over itself") for line in said)
     assert [r["status"] for r in summary(folder).values()] == ["done", "skipped", "skipped", "done"]
     assert (folder / "c.png").stat().st_mtime_ns == before
     assert (folder / "a.gif").read_bytes() == (alone / "a.gif").read_bytes()
