@@ -28,6 +28,7 @@ from .types import CheckpointError, SignalSpec
 FORMAT, VERSION = "atw", 1
 DEFAULT = "atw-smile-128"
 _LARGEST = {"size": 2048, "signal": 1024, "width": 1024, "motion_blocks": 64, "refine_blocks": 64}
+DETAIL = "atw-detail"  # read by detail_network.py
 FACE = "atw-face-128"  # the face network: found like a checkpoint, but no generator
 
 
@@ -223,9 +224,9 @@ def model_folders() -> list[Path]:
 
 
 def bundled() -> dict[str, Path]:
-    """{name: file} of the generators that ship with the pack."""
+    """{name: file} of the generators that ship with the pack, less the networks that are none."""
     files = (p for folder in reversed(model_folders()) for p in sorted(folder.glob("*.safetensors")))
-    found = {p.stem: p for p in files if p.stem != FACE}
+    found = {p.stem: p for p in files if p.stem not in (FACE, DETAIL)}
     return dict(sorted(found.items()))
 
 

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .detail import DETAILS, Detail, detailed
 from .kernels import BACKENDS, IDENTITY, Backend, Pass, opencv_works, run
 from .pyramid import (
     Upsampling,
@@ -61,6 +62,7 @@ class ReswarpConfig:
     refined result shows content that the photo does not have (teeth), drop the warped residual. rows: the
     height of the tiles worked on at a time; fewer need less memory. backend: what computes it
     (``kernels.run``); all agree within 1/255, OpenCV before 5 but for edges, which it samples by 1/32 pixel.
+    detail: of what is added where the gate drops the residual (``detail.py``); without a gate there is none.
     """
 
     mode: ReswarpMode = ReswarpMode.ALIGNED
@@ -68,6 +70,7 @@ class ReswarpConfig:
     gate: bool = True
     rows: int = ROWS
     backend: Backend = "auto"
+    detail: Detail = "learned"
 
     def interleaves(self, image: Tensor) -> bool:
         """Whether OpenCV will work on ``image``, which it likes pixel by pixel."""
@@ -86,11 +89,13 @@ class ReswarpConfig:
             raise InputError(f"tiles of {self.rows} rows cannot be worked on; expected at least 1")
         if self.backend not in BACKENDS:
             raise InputError(f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
+        if self.detail not in DETAILS:
+            raise InputError(f"detail {self.detail!r} is unknown; expected one of {', '.join(DETAILS)}")
 
     @classmethod
     def paper(cls) -> ReswarpConfig:
         """The published module: one residual map, bilinear, nothing gated."""
-        return cls(ReswarpMode.VANILLA, "bilinear", gate=False)
+        return cls(ReswarpMode.VANILLA, "bilinear", gate=False, detail="none")
 
 
 @dataclass(frozen=True)
@@ -258,7 +263,8 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
         return Correction(smooth_upsample(error, target, config.upsample))
     drop = 1 - residual_gate(error)
     tables = smooth_upsample(torch.cat([error + drop * down, drop], 1), target, config.upsample)
-    return Correction(*tables.split((3, 1), 1))
+    add, dropped = tables.split((3, 1), 1)
+    return Correction(detailed(add, refined, drop, config.detail, config.upsample), dropped)
 
 
 def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:

@@ -1,0 +1,84 @@
+"""A small network that doubles the size of a picture; trained on mouths by ``recipes/detail.py``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .pyramid import upsample
+from .types import CheckpointError, check_shape
+
+FILE = "atw-detail.safetensors"
+WIDTH, BLOCKS = 32, 5
+_SHARE = 0.2  # of a block's convolutions in what it passes on
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + _SHARE * self.second(self.first(x).relu())
+
+
+class Doubler(nn.Module):
+    """[B,3,h,w] in [0,1] -> [B,3,2h,2w]. Fully convolutional; untrained, it is bilinear."""
+
+    def __init__(self, width: int = WIDTH, blocks: int = BLOCKS) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range(blocks)))
+        self.last = nn.Conv2d(width, 12, 3, padding=1)
+        for values in self.last.parameters():
+            nn.init.zeros_(values)
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_shape(image, "B3HW", "image")
+        height, width = image.shape[-2:]
+        x = self.first(image - 0.5)
+        x = self.last(x + self.blocks(x))
+        return upsample(image, (2 * height, 2 * width)) + F.pixel_shuffle(x, 2)
+
+
+def consistent(image: Tensor, small: Tensor, steps: int = 1) -> Tensor:
+    """``image`` [B,C,kh,kw] brought to the area averages ``small`` [B,C,h,w]: what they miss is added,
+    interpolated (Irani and Peleg 1991), ``steps`` times.
+    """
+    size, k = (image.shape[-2], image.shape[-1]), image.shape[-1] // small.shape[-1]
+    for _ in range(steps):
+        image = image + upsample(small - F.avg_pool2d(image, k), size)
+    return image
+
+
+@lru_cache(maxsize=4)
+def load_doubler(device: torch.device, path: Path | None = None) -> Doubler:
+    """The network that ships with the pack, or that of ``path``; read once a process and device.
+
+    A file that is missing, damaged or of other shapes is a ``CheckpointError``.
+    """
+    path = path or _bundled()
+    network = Doubler()
+    try:
+        network.load_state_dict(load_file(str(path)))  # half precision becomes float32
+    except (SafetensorError, OSError, RuntimeError) as e:
+        reason = str(e).splitlines()[0]
+        raise CheckpointError(f"{path}: not the detail network ({reason}); download the pack again") from e
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _bundled() -> Path:
+    """Inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    places = [p / "models" / FILE for p in (package, package.parent)]
+    found = next((p for p in places if p.is_file()), None)
+    if found is None:
+        raise CheckpointError(f'{places[-1]}: no such file; download the pack again, or set detail="sharp"')
+    return found
