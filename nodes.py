@@ -12,6 +12,7 @@ class AtwExtension(ComfyExtension):
         from .atw_nodes import (
             nodes_clip,
             nodes_dataset,
+            nodes_lift,
             nodes_metrics,
             nodes_motion,
             nodes_parts,
@@ -27,4 +28,4 @@ class AtwExtension(ComfyExtension):
         signals = [*nodes_units.NODES, *nodes_signals.NODES, *nodes_sources.NODES]
         training = [*nodes_dataset.NODES, *nodes_training.NODES]
         parts = [*nodes_parts.NODES, *nodes_motion.NODES, *nodes_clip.NODES]
-        return [*parts, *signals, *nodes_several.NODES, *nodes_metrics.NODES, *training]
+        return [*parts, *signals, *nodes_several.NODES, *nodes_metrics.NODES, *nodes_lift.NODES, *training]

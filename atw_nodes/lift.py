@@ -2,11 +2,12 @@
 
 Write R for a small frame, F for the motion that ``lift_motion.py`` finds in it, W = warp(photo, F):
 
-    out = k·W + up(R - k·down(W)),   k = share·light
+    out = k·W + up(R - k·soft(down(W))),   k = share·light
 
-as ``reswarp``'s aligned mode, where k is 1. light: how much brighter R is than down(W) over some cells, so
-that the photo's detail takes part in a change of light. share: how far the texture of the two agrees, 1 to 0:
-where R shows something new, or the motion is wrong, the photo's detail does not belong and R alone is
+as ``reswarp``'s aligned mode, where k is 1 and nothing soft. soft: the blur that the animator leaves, fitted
+over the clip so far, lest it become the result's. light: how much brighter R is than down(W) over some cells,
+so that the photo's detail takes part in a change of light. share: how far the texture of the two agrees, 1 to
+0: where R shows something new, or the motion is wrong, the photo's detail does not belong and R alone is
 enlarged. The enlargement is solved for so that, reduced again, it is R.
 """
 
@@ -209,7 +210,7 @@ class _Writer:
     def __init__(self, photo: Tensor, frame: FaceFrame, size: tuple[int, int], config: LiftConfig) -> None:
         self.photo, self.frame, self.size, self.config = photo, frame, size, config
         samples = min(8, max(2, _LEVEL // max(size)))
-        self._level = reduced(photo[:, :3], frame, size, samples)
+        self._level, self._soft = reduced(photo[:, :3], frame, size, samples), _Softness()
         self._written: Tensor | None = None  # the buffer that holds the photo around the frame already
 
     def write(self, image: Tensor, estimate: Estimate, weight: float, out: Tensor) -> None:
@@ -234,9 +235,46 @@ class _Writer:
         """What is added to W, and which share of W is taken off."""
         moved = moved_and_reduced(self._level, estimate.field, self.size)
         keep = _light(image, moved)
+        moved = self._soft(image, keep, moved, estimate.confidence)
         if self.config.gate:
             keep = keep * share(image, keep * moved, estimate.confidence)
         return _enlarged(image - keep * moved, min(self.frame.sides) / min(self.size)), 1 - keep
+
+
+class _Softness:
+    """What the animator's images are to the photo's, reduced: a symmetric kernel of 5 x 5 that leaves smooth
+    images as they are, by least squares over the frames so far, of which old ones are forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._products: Tensor | None = None
+
+    def __call__(self, image: Tensor, light: Tensor, moved: Tensor, trust: Tensor) -> Tensor:
+        """``moved`` as the animator would show it; ``image`` is what it shows, ``light`` times brighter."""
+        bands = torch.stack([r - moved for r in _rings(moved)])  # [5,1,3,h,w]
+        off = image - light * moved
+        off = off - blurred(off, _LIGHT)  # what light has left over is no softness
+        fine = torch.stack([light * (b - blurred(b, _LIGHT)) for b in bands])
+        counts = trust / (1 + (off.square().mean(1, keepdim=True) / 0.05**2))
+        both = torch.cat([fine, off[None]]).double().flatten(1)
+        products = (both * counts.expand_as(off).double().flatten()) @ both.T / off[0, 0].numel()
+        self._products = products if self._products is None else 0.9 * self._products + products
+        square, wanted = self._products[:-1, :-1], self._products[:-1, -1]
+        ridge = 1e-9 * torch.eye(len(square), dtype=square.dtype, device=square.device)
+        shares = torch.linalg.solve(square + ridge, wanted).to(moved)
+        return moved + (shares[:, None, None, None, None] * bands).sum(0)
+
+
+def _rings(x: Tensor) -> list[Tensor]:
+    """Means of the neighbours at each distance in a square of 5 x 5, the edge repeated."""
+    h, w = x.shape[-2:]
+    p = F.pad(x, (2, 2, 2, 2), mode="replicate")
+    found = []
+    for a, b in ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2)):
+        steps = {(s * i, t * j) for i, j in ((a, b), (b, a)) for s in (1, -1) for t in (1, -1)}
+        parts = [p[..., 2 + i : 2 + i + h, 2 + j : 2 + j + w] for i, j in sorted(steps)]
+        found.append(sum(parts[1:], parts[0]) / len(parts))
+    return found
 
 
 def _light(image: Tensor, moved: Tensor) -> Tensor:

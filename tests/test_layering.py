@@ -102,8 +102,8 @@ FLOORS: dict[int, set[str]] = {
     11: {"__main__", "nodes_guard", "nodes_video"},
     12: {"nodes_parts"},
     13: {"nodes_dataset", "nodes_metrics", "nodes_motion", "nodes_signals", "nodes_units"},
-    14: {"nodes_clip", "nodes_lift", "nodes_sources", "nodes_training"},
-    15: {"nodes_several"},
+    14: {"nodes_clip", "nodes_sources", "nodes_training"},
+    15: {"nodes_lift", "nodes_several"},
 }
 FLOOR = {name: floor for floor, names in FLOORS.items() for name in names}
 HOST = (

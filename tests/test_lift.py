@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from atw_nodes.lift import LiftConfig, _enlarged, _steadied, estimate_motion, lift, share
-from atw_nodes.lift_motion import Estimate, Estimator, filled
+from atw_nodes.lift import LiftConfig, _enlarged, _Softness, _steadied, estimate_motion, lift, share
+from atw_nodes.lift_motion import Estimate, Estimator, blurred, filled
 from atw_nodes.pyramid import downsample, to_float, upsample
 from atw_nodes.types import FaceFrame, InputError, Motion, ShapeError
 from atw_nodes.warp import backward_warp
@@ -173,6 +173,25 @@ def test_reduced_again_it_is_the_frame() -> None:
     at = upsample(_enlarged(table, 8), (256, 256))
     plain = upsample(table, (256, 256))
     assert psnr(downsample(at, (32, 32)), table) > psnr(downsample(plain, (32, 32)), table) + 10
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.2])
+def test_a_soft_animator_makes_no_soft_result(sigma: float) -> None:
+    truth = backward_warp(PHOTO, smooth(SIDE, 0.02))
+    small = blurred(downsample(truth, (SMALL, SMALL)), sigma)
+    (made,) = lift(PHOTO, [small])
+    plain = upsample(small, (SIDE, SIDE), "bicubic")
+    assert psnr(made, truth) > psnr(plain, truth) + 3
+    assert made.std() > 0.97 * truth.std() > 1.03 * plain.std()
+
+
+def test_softness_is_what_was_done_to_the_photo() -> None:
+    image, light, trust = scene(64), torch.ones(1, 1, 64, 64), torch.ones(1, 1, 64, 64)
+    for shown in (image, blurred(image, 0.8), 1.3 * image - 0.3 * blurred(image, 0.8)):
+        soft = _Softness()(shown, light, image, trust)
+        assert inner((soft - shown).abs(), 4).mean() < 0.1 * max(float((image - shown).abs().mean()), 1e-3)
+    flat = torch.full_like(image, 0.4)
+    assert (_Softness()(flat, light, flat, trust) - flat).abs().max() < 1e-5
 
 
 def test_share_is_one_where_textures_agree_and_falls_where_they_do_not() -> None:
