@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     a.add_argument("--mode", choices=MODES, default="aligned", help="ResWarp: ours, or the paper's two")
     a.add_argument("--gate", action=argparse.BooleanOptionalAction, default=True,
                    help="aligned only: drop the photo's detail where new content appears")  # fmt: skip
+    a.add_argument("--detail", choices=("none", "sharp", "learned"), default="sharp",
+                   help="where new content appears: of what was painted there, enlarged")  # fmt: skip
     a.add_argument("--backend", choices=("auto", "torch", "opencv"), default="auto",
                    help="of ResWarp on a CPU: auto is OpenCV 5 where it is found, else torch")  # fmt: skip
     a.add_argument("--smooth", type=bounded(float, 0, 10), default=0.0, metavar="SIGMA",
@@ -130,7 +132,7 @@ def _produce(args: argparse.Namespace) -> int:
     frames, shown = zip(*_seen(args, photo), strict=True)
     clip = cli_signals.clip_of(args, checkpoint.signal, shown, _is_still(args))
     checkpoint.generator.to(device)
-    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate, backend=args.backend)
+    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate, backend=args.backend, detail=args.detail)
     pixels = photo.pixels if photo.alpha is None else torch.cat([photo.pixels, photo.alpha], 1)
     pixels = pixels.to(device)
     _write(args, photo, pixels, checkpoint, clip, frames, config)

@@ -47,7 +47,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     shown = [units if args.estimate else None for units in cast.shown]
     signals, weights = cli_signals.over_video(args, checkpoint.signal, shown, len(cast), float(info.fps))
     checkpoint.generator.to(device)
-    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate, backend=args.backend)
+    config = ReswarpConfig(ReswarpMode(args.mode), gate=args.gate, backend=args.backend, detail=args.detail)
     heard = args.output.suffix.lower() in cli_signals.WITH_SOUND
     sound = sound_for(args.output, args.photo, seconds=len(cast) / float(info.fps)) if heard else None
     folds = Watch()

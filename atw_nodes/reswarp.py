@@ -70,7 +70,7 @@ class ReswarpConfig:
     gate: bool = True
     rows: int = ROWS
     backend: Backend = "auto"
-    detail: Detail = "learned"
+    detail: Detail = "sharp"
 
     def interleaves(self, image: Tensor) -> bool:
         """Whether OpenCV will work on ``image``, which it likes pixel by pixel."""
@@ -118,23 +118,23 @@ class Residuals:
 
     @cached_property
     def level(self) -> tuple[Tensor, FaceFrame]:
-        """(what is around the frame, reduced by whole octaves as far as a cell keeps ``_SAMPLES`` pixels a
-        side; the frame in it): what down(W) is computed from. At most once a clip.
+        """(what is around the frame, reduced to cells of ``_SAMPLES`` pixels a side; the frame in it): what
+        down(W) is computed from. The photo itself where little is to be gained. At most once a clip.
         """
-        frame = self.frame
-        octaves = int(math.log2(max(1.0, max(frame.sides) / (self.size * _SAMPLES))))
-        if not octaves:
+        frame, side = self.frame, self.size * _SAMPLES
+        if max(frame.sides) < 2 * side:
             return self.photo, frame
+        if frame.is_whole:
+            size = min(frame.height, side), min(frame.width, side)
+            return downsample(self.photo, size), FaceFrame.whole(*size)
         left, top, right, bottom = frame.bounds()
-        far = 0 if frame.is_whole else math.ceil(max(frame.sides) / 2)  # no motion fetches from further away
+        far = math.ceil(max(frame.sides) / 2)  # no motion fetches from further away
         left, top = max(0, left - far), max(0, top - far)
-        part = self.photo[..., top : bottom + far, left : right + far]
-        reduced = downsample(part, (-(-part.shape[-2] >> octaves), -(-part.shape[-1] >> octaves)))
+        part, by = self.photo[..., top : bottom + far, left : right + far], side / max(frame.sides)
+        reduced = downsample(part, (math.ceil(part.shape[-2] * by), math.ceil(part.shape[-1] * by)))
         height, width = reduced.shape[-2:]
         x, y = width / part.shape[-1], height / part.shape[-2]
         (a, b, u), (c, d, v) = frame.matrix
-        if frame.is_whole:
-            return reduced, FaceFrame.whole(height, width)
         here = ((a * x, b * x, (u - left) * x), (c * y, d * y, (v - top) * y))
         return reduced, replace(frame, matrix=here, height=height, width=width)
 
@@ -294,9 +294,9 @@ def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig
 def _canonical_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:
     """down(W) of a face frame, from its level, k x k samples a cell: [1,3,S,S]."""
     (level, frame), size = residuals.level, residuals.size
-    if level is residuals.photo and config.interleaves(level):
-        level = residuals.pixels
-    k = max(1, math.ceil(max(frame.sides) / size - 1e-3))
+    whole = level is residuals.photo
+    level = residuals.pixels if whole and config.interleaves(level) else level
+    k = max(1, math.ceil(max(frame.sides) / size - (1e-3 if whole else 0.05)))
     n, shift = size * k, in_pixels(field, frame)
     (a, b, x), (c, d, y) = frame.matrix
     to_source: Affine = ((a / n, b / n, x), (c / n, d / n, y))
