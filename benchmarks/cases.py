@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atw_nodes.checkpoints import Checkpoint
-from atw_nodes.kernels import opencv_works
+from atw_nodes.kernels import Backend, opencv_works
 from atw_nodes.pyramid import downsample, to_float
 from atw_nodes.reswarp import Residuals, ReswarpConfig, ReswarpMode, decompose, reswarp
 from atw_nodes.types import FaceFrame, Motion
@@ -27,7 +27,7 @@ _LEVEL = 1024  # side of the pyramid level that a reducing pass needs to read: 8
 _CLIP = 256  # frames a call
 
 
-def backends(device: torch.device) -> list[str]:
+def backends(device: torch.device) -> list[Backend]:
     """The ways of computing a frame that this machine has, the default first. A new one is named here."""
     return ["opencv", "torch"] if device.type == "cpu" and opencv_works() else ["torch"]
 
@@ -43,11 +43,11 @@ def floor_bytes(mode: str, pixels: float) -> float:
     return (8 if mode == "multiscale" else 6) * pixels
 
 
-def config(mode: str, backend: str | None = None) -> ReswarpConfig:
-    """The released settings of a mode. backend: one of ``backends``; None is what users get."""
-    choice = any(f.name == "backend" for f in fields(ReswarpConfig))
-    chosen = {"backend": backend} if choice and backend is not None else {}
-    return ReswarpConfig(ReswarpMode(mode), **chosen)
+def config(mode: str, backend: Backend | None = None) -> ReswarpConfig:
+    """A mode on a scene in which all is new content, whose detail would be the dearest part: it is left out.
+    backend: one of ``backends``; None is what users get.
+    """
+    return ReswarpConfig(ReswarpMode(mode), backend=backend or "auto", detail="none")
 
 
 def photo(side: int) -> Tensor:
@@ -96,7 +96,7 @@ class Scene:
     def residuals(self, share: float = 1.0) -> Residuals:
         return decompose(self.photo, box(self.side, share), LOW)
 
-    def ours(self, mode: str, share: float = 1.0, backend: str = "torch") -> Step:
+    def ours(self, mode: str, share: float = 1.0, backend: Backend = "torch") -> Step:
         """A frame of ResWarp in a running clip: uint8 in, uint8 out."""
         residuals, settings = self.residuals(share), config(mode, backend)
         field = self.field * residuals.mask() if share < 1 else self.field
