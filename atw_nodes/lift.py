@@ -256,11 +256,12 @@ class _Softness:
         off = off - blurred(off, _LIGHT)  # what light has left over is no softness
         fine = torch.stack([light * (b - blurred(b, _LIGHT)) for b in bands])
         counts = trust / (1 + (off.square().mean(1, keepdim=True) / 0.05**2))
-        both = torch.cat([fine, off[None]]).double().flatten(1)
-        products = (both * counts.expand_as(off).double().flatten()) @ both.T / off[0, 0].numel()
-        self._products = products if self._products is None else 0.9 * self._products + products
+        both = torch.cat([fine, off[None]]).flatten(1)
+        products = (both * counts.expand_as(off).flatten()) @ both.T / off[0, 0].numel()
+        now = products.cpu().double()  # not every device has double precision
+        self._products = now if self._products is None else 0.9 * self._products + now
         square, wanted = self._products[:-1, :-1], self._products[:-1, -1]
-        ridge = 1e-9 * torch.eye(len(square), dtype=square.dtype, device=square.device)
+        ridge = 1e-8 * torch.eye(len(square), dtype=square.dtype)
         shares = torch.linalg.solve(square + ridge, wanted).to(moved)
         return moved + (shares[:, None, None, None, None] * bands).sum(0)
 

@@ -1,18 +1,18 @@
 """How much of a photo's resolution ``lift`` gives back to another animator's small frames.
 
-    python benchmarks/lift.py [DATA] [--people 6] [--sizes 128 256 512] [--markdown FILE] [--sheets FOLDER]
+    python benchmarks/lift.py [DATA] [--people 6] [--sizes 128 256 512] [--markdown docs/lift.md]
 
 DATA: a folder with hd/NAME_neutral.jpg and hd/NAME_smiling.jpg; without it, the drawn portrait alone.
 
 Frames of known truth: the photo is moved by a field with detail beyond any small grid (5, 24 and 200 cells),
-the light changes smoothly by 10 %, and, second table, the person's own smiling mouth is pasted in (a drawn
-portrait gets the band of its own hair). The truth is reduced to a small frame, all that ``lift`` sees. Third
-table: the frame is the same person's other photo, smiling, as another shot saw it.
+the light changes smoothly by 10 %, and, second table, the person's own smiling mouth is pasted in. The truth
+is reduced to a small frame, all that ``lift`` sees. Third table: the frame is the same person's other photo,
+smiling, as another shot saw it.
 
 Rows: the small frame enlarged (bicubic); the paper's vanilla mode, and aligned with its gate, with the motion
 that ``lift`` found; ``lift``; and ``lift`` with the true field, averaged to the frame's grid: the ceiling.
-PSNR in dB of the whole image, [the band above 9 px], {the head}, (the mouth). fine: how much of the truth's
-contrast finer than 9 px the head shows.
+PSNR in dB of the whole image, its band above 9 px, the head, the mouth. fine: how much of the truth's
+contrast finer than 9 px the head shows. --sheets FOLDER: pictures to look at.
 """
 
 from __future__ import annotations
@@ -172,6 +172,16 @@ def table(rows: dict[tuple[int, str], list[list[float]]]) -> list[str]:
     return lines
 
 
+def write(path: Path, text: str) -> None:
+    """Into ``path``: between its marks, or all of it where it has none."""
+    begin, end = "<!-- measured -->\n", "<!-- end -->"
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    if begin in old and end in old:
+        head, tail = old.split(begin)[0], old.split(end)[1]
+        text = f"{head}{begin}\n{text}\n{end}{tail}"
+    path.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -199,7 +209,7 @@ def main() -> None:
         lines += [f"\n### {title} ({count} {'photo' if count == 1 else 'people'}, dB)\n", *table(rows)]
     print("\n".join(lines))
     if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        write(args.markdown, "\n".join(lines).strip() + "\n")
 
 
 if __name__ == "__main__":
