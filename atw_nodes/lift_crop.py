@@ -117,7 +117,7 @@ def _by_faces(photo: Tensor, image: Tensor) -> Iterator[FaceFrame]:
             (a * p + b * r, a * q + b * s, a * u + b * v + x),
             (c * p + d * r, c * q + d * s, c * u + d * v + y),
         )
-        yield FaceFrame(matrix, *photo.shape[-2:], FEATHER)
+        yield FaceFrame(matrix, photo.shape[-2], photo.shape[-1], FEATHER)
 
 
 def _everywhere(photo: Tensor, image: Tensor) -> Iterator[FaceFrame]:
@@ -170,7 +170,7 @@ def _turned(frame: FaceFrame, field: Tensor, weight: Tensor) -> FaceFrame:
     """``frame`` after the similarity that explains ``field`` [2,h,w] best; what disagrees counts less."""
     a, b, c, d = (frame.matrix[k][j] for k in range(2) for j in range(2))
     to_pixels = torch.tensor([[a, b], [c, d]], dtype=torch.float64)
-    points = identity_points(*field.shape[-2:]).reshape(-1, 2).double() - 0.5
+    points = identity_points(field.shape[-2], field.shape[-1]).reshape(-1, 2).double() - 0.5
     at = points @ to_pixels.T  # pixels from the frame's centre
     goal = (points + field.reshape(2, -1).T.cpu().double()) @ to_pixels.T
     counts = weight.flatten().cpu().double()

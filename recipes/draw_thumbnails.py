@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIDE = 512
 FACE = (0.2, 0.12, 0.84, 0.76)  # left, top, right, bottom of the drawn portrait
 MOUTH = (0.385, 0.568, 0.615, 0.6435)
+EYE, LIPS = (0.33, 0.35, 0.51, 0.53), (0.38, 0.49, 0.62, 0.73)
 Pictures = dict[str, list[Image.Image]]
 
 
@@ -121,6 +122,12 @@ def training(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     return tiles([crop(data, (0, 0, 0.5, 1)), crop(sheet, (0, 0, 1, 0.485))], 1)
 
 
+def lifted(show: Callable[[str], list[Image.Image]]) -> Image.Image:
+    """An eye and the mouth: of the small frame, enlarged, and of the large one."""
+    both = (show("Small")[0], show("Large")[0])
+    return tiles([crop(p, box) for box in (EYE, LIPS) for p in both], 2)
+
+
 def wide(show: Callable[[str], list[Image.Image]]) -> Image.Image:
     """Both faces, side by side."""
     whole = show("At the photo's size")[0]
@@ -144,6 +151,7 @@ VIEWS = {
     "11-animate-a-video": stream,
     "12-driven-by-a-video": stream,
     "13-train-your-own": training,
+    "14-make-any-animator-hd": lifted,
 }
 
 

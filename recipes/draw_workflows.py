@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import driven_workflows as more
+import lift_workflows
 from graph_page import BLUE, BOTH, GREEN, MODEL, OCHRE, VIOLET, Graph, Socket, about, photo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -226,6 +227,7 @@ GRAPHS = {
     "11-animate-a-video": more.of_a_video,
     "12-driven-by-a-video": more.of_a_driver,
     "13-train-your-own": more.trained,
+    "14-make-any-animator-hd": lift_workflows.lifted,
 }
 
 

@@ -81,7 +81,8 @@ def test_templates_welcome(path: Path) -> None:
     titles = {n["title"] for n in nodes if n["type"] == "MarkdownNote"}
     wanted = {"Your own photo", "About this workflow"}
     for film in (n for n in nodes if n["type"] == "LoadVideo"):
-        wanted.add("Your own driving video")
+        small = any(n["type"] == "ATWLiftVideo" for n in nodes)
+        wanted.add("Your own small clip" if small else "Your own driving video")
         assert film["mode"] == 2 and film["widgets_values"][0] == "", "nobody's file, in nobody's way"
     if any(n["type"] == "ATWDataset" for n in nodes):
         wanted.add("Your own faces")
