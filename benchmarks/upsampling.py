@@ -14,6 +14,7 @@ changes across the borders of the 128² cells than elsewhere; 1 is no seam.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,20 +22,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from modes import mouth_box, psnr, relit, wild_field
 from PIL import Image
 from torch import Tensor
 
-from atw_nodes.faces import find
-from atw_nodes.images import read_photo
-from atw_nodes.pyramid import Upsampling, downsample, to_float, upsample
-from atw_nodes.reswarp import ReswarpConfig, ReswarpMode, decompose, reswarp, warped
-from atw_nodes.sheets import contact_sheet
-from atw_nodes.tiles import canonical
-from atw_nodes.types import Motion
-from atw_nodes.warp import backward_warp
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))
+
+from atw_nodes.faces import find  # noqa: E402
+from atw_nodes.images import read_photo  # noqa: E402
+from atw_nodes.pyramid import Upsampling, downsample, to_float, upsample  # noqa: E402
+from atw_nodes.reswarp import ReswarpConfig, ReswarpMode, decompose, reswarp, warped  # noqa: E402
+from atw_nodes.sheets import contact_sheet  # noqa: E402
+from atw_nodes.tiles import canonical  # noqa: E402
+from atw_nodes.types import Motion  # noqa: E402
+from atw_nodes.warp import backward_warp  # noqa: E402
+from benchmarks.modes import mouth_box, psnr, relit, wild_field  # noqa: E402
+
 LOW, SIDE, CROP = 128, 1024, 288
 MARKS = ("<!-- study -->\n", "<!-- /study -->")
 WAYS: tuple[tuple[Upsampling, Upsampling], ...] = (  # of the motion, of the image
