@@ -197,11 +197,12 @@ def main() -> None:
         for size in args.sizes:
             made = results(case, size)
             for row, image in made.items():
-                tables.setdefault(case.table, {}).setdefault((size, row), []).append(scores(image, case))
+                found = scores(image, case)
+                tables.setdefault(case.table, {}).setdefault((size, row), []).append(found)
+                print(f"{name}; {case.table}; {size}; {row};", *(f"{v:.2f}" for v in found), flush=True)
             if args.sheets:
                 args.sheets.mkdir(parents=True, exist_ok=True)
                 sheet(args.sheets, name, case, size, made)
-        print(name, case.table, flush=True)
     lines = []
     for title, rows in tables.items():
         rows = dict(sorted(rows.items(), key=lambda item: item[0][0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -226,6 +227,24 @@ def test_frames_come_one_by_one() -> None:
     for k in range(3):
         next(made)
         assert len(asked) == k + 2  # one ahead
+
+
+def test_frames_are_let_go() -> None:
+    """Of a clip of any length, only a frame and its neighbours are in memory, small or large."""
+    small: list[weakref.ref[torch.Tensor]] = []
+    large: list[weakref.ref[torch.Tensor]] = []
+
+    def frames() -> Iterator[torch.Tensor]:
+        for k in range(8):
+            frame = downsample(torch.roll(PHOTO, k, 3), (32, 32))[0]
+            small.append(weakref.ref(frame))
+            yield frame
+            del frame
+
+    for made in lift(PHOTO, frames()):
+        large.append(weakref.ref(made))
+        del made
+        assert sum(r() is not None for r in small) <= 3 and sum(r() is not None for r in large) <= 1
 
 
 def test_a_motion_of_ones_own() -> None:
