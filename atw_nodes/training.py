@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from . import losses as L
 from .discriminators import Remembered, frozen
 from .distributed import Group
-from .networks import Generator, MouthDiscriminator
+from .networks import Generator, GeneratorConfig, MouthDiscriminator
 from .training_state import (
     adam_tensors,
     read_state,
@@ -312,7 +312,11 @@ class Trainer:
     def resume(self) -> int:
         """Continue from the newest state in ``out``; returns the step. Same networks only."""
         tensors, facts, path = read_state(self.out)
-        if facts.get("generator") != json.loads(json.dumps(asdict(self.generator.config))):
+        same = {
+            **GeneratorConfig(1).to_json(),
+            **facts.get("generator", {}),
+        }  # fields that came later at rest
+        if same != json.loads(json.dumps(asdict(self.generator.config))):
             raise CheckpointError(
                 f"{path}: state of another generator {facts.get('generator')}; use a new folder"
             )

@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from atw_nodes import losses
+from atw_nodes.checkpoints import write_tensors
 from atw_nodes.data import Augment, PairSampler, read_faces
 from atw_nodes.networks import Generator, GeneratorConfig
 from atw_nodes.signals import INNER_LIP_RING, to_face, unit_change
 from atw_nodes.training import Phase, TrainConfig, Trainer
+from atw_nodes.training_state import read_state
 from atw_nodes.types import CheckpointError, Generated, InputError
 
 UNITS = ("AU10", "AU12", "AU25")
@@ -260,6 +262,16 @@ def test_state_of_another_generator_is_refused(folder: Path, tmp_path: Path) -> 
     )
     with pytest.raises(CheckpointError, match="state of another generator"):
         other.resume()
+
+
+def test_a_state_from_before_a_field_of_the_config_goes_on(folder: Path, tmp_path: Path) -> None:
+    t = trainer(folder, tmp_path / "run")
+    t.out.mkdir()
+    t.save()
+    tensors, facts, path = read_state(t.out)
+    del facts["generator"]["paint_box"]
+    write_tensors(path, tensors, facts)
+    assert trainer(folder, tmp_path / "run").resume() == 0
 
 
 def test_unknown_losses_are_refused(folder: Path, tmp_path: Path) -> None:
