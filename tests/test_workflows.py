@@ -64,7 +64,7 @@ def test_graphs_are_whole(path: Path) -> None:
     for number, source, slot, target, place, kind in graph["links"]:
         assert number in nodes[source]["outputs"][slot]["links"]
         assert nodes[target]["inputs"][place]["link"] == number
-        assert nodes[source]["outputs"][slot]["type"] == kind
+        assert kind in ("*", nodes[source]["outputs"][slot]["type"])
     assert not graph.get("definitions")  # no subgraphs: 0.3.64 has none
 
 
