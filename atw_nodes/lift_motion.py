@@ -22,7 +22,8 @@ from .types import FaceFrame, InputError, check_shape
 from .warp import backward_warp
 
 _COARSEST = 8  # cells of the first level
-_SAMPLES = 3  # of the photo a cell and side, at the finest level; 2 above it
+_SAMPLES = 3  # of the photo a cell and side, at the finest level of small frames
+_MANY = 256  # cells a side from which, as above the finest level, 2 will do
 _LEAST = 16  # cells of a frame
 _BACK = 128  # cells, at most, at which the way back is estimated
 
@@ -62,7 +63,7 @@ class Estimator:
                 f"frames of {size[1]}x{size[0]} are too small; expected at least {_LEAST} a side"
             )
         self.size, self._sizes = size, _sizes(size)
-        self._photos = [reduced(photo, frame, size, _SAMPLES)]
+        self._photos = [reduced(photo, frame, size, 2 if max(size) > _MANY else _SAMPLES)]
         for h, w in self._sizes[-2::-1]:
             above = self._photos[0]
             fewer = min(2 * h, above.shape[-2]), min(2 * w, above.shape[-1])
