@@ -59,11 +59,15 @@ def detailed(
 
 def _around(weight: Tensor, size: int) -> Tile | None:
     """The cells where ``weight`` is not 0, and a margin; None where it is 0 everywhere."""
-    rows, columns = (weight[0, 0] > 0).any(1).nonzero(), (weight[0, 0] > 0).any(0).nonzero()
-    if not len(rows):
+    shown, at = weight[0, 0] > 0, torch.arange(size, device=weight.device)
+    rows, columns = shown.any(1), shown.any(0)
+    ends = [torch.where(v, at, size).min() for v in (columns, rows)]
+    ends += [torch.where(v, at, -1).max() for v in (columns, rows)]
+    x0, y0, x1, y1 = torch.stack(ends).tolist()  # the only wait for the device
+    if x1 < 0:
         return None
-    (y0, y1), (x0, x1) = ((int(v[0]) - _MARGIN, int(v[-1]) + 1 + _MARGIN) for v in (rows, columns))
-    return max(0, x0), max(0, y0), min(size, x1), min(size, y1)
+    low, high = (max(0, x0 - _MARGIN), max(0, y0 - _MARGIN)), (x1 + 1 + _MARGIN, y1 + 1 + _MARGIN)
+    return *low, min(size, high[0]), min(size, high[1])
 
 
 def enlarged(small: Tensor, octaves: int, detail: Detail = "learned") -> Tensor:

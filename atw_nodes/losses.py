@@ -51,7 +51,8 @@ class Batch:
         images = ("source", "target", "person", "focus", "gap", "mask")
         cut = {k: crop(getattr(self, k), corner, side) for k in images}
         marks = ("source_landmarks", "target_landmarks")
-        moved = {k: (getattr(self, k) * size - corner[:, None]) / side for k in marks}
+        at = corner.to(self.source_landmarks.device)[:, None]
+        moved = {k: (getattr(self, k) * size - at) / side for k in marks}
         return replace(self, **cut, **moved)
 
 

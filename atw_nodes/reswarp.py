@@ -277,7 +277,7 @@ def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig
     cell = (frame.height // size, frame.width // size)
     even = (frame.height, frame.width) == (cell[0] * size, cell[1] * size)
     out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
-    step = max(1, config.rows * size // frame.height)
+    step = size if out.is_cuda else max(1, config.rows * size // frame.height)
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
@@ -302,7 +302,7 @@ def _canonical_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) 
     to_source: Affine = ((a / n, b / n, x), (c / n, d / n, y))
     to_canonical: Affine = ((1 / n, 0.0, 0.0), (0.0, 1 / n, 0.0))
     out = level.new_empty(1, level.shape[1], size, size, dtype=working_type(level))
-    step = max(1, config.rows // k)
+    step = size if out.is_cuda else max(1, config.rows // k)
     for r in range(0, size, step):
         strip = _strip(out, min(step, size - r) * k, n, config)
         p = Pass(level, shift, _below(to_canonical, r * k), _below(to_source, r * k))
@@ -412,9 +412,9 @@ def _frames(
     photo = residuals.photo if paper or not config.interleaves(residuals.photo) else residuals.pixels
     left, top, right, bottom = frame.bounds()
     fresh = True
-    for t in range(len(motion)):
+    for t, weight in enumerate(motion.weight.tolist()):
         out = torch.empty_like(photo) if buffer is None else buffer
-        still = float(motion.weight[t]) == 0
+        still = weight == 0
         if still or (not frame.is_whole and (fresh or buffer is None)):
             region = (
                 (..., slice(None), slice(None))

@@ -1,6 +1,7 @@
 """Where we stand: time and memory of every stage, beside what people would use instead. ``make bench``.
 
     python benchmarks/bench.py [--quick] [--sizes 512 1024 ...] [--threads N] [--repeat N] [--only SECTION]
+        [--device cpu|cuda]
         [--liveportrait PATH] [--fomm PATH] [--ganimation PATH] [--x2face PATH] [--vid2vid PATH]
 
 Prints its tables. A full run also writes them into benchmarks/RESULTS.md, between two marks, and the plot
@@ -23,7 +24,7 @@ if __name__ == "__main__":
 
 from benchmarks.bench_plot import Curve, draw  # noqa: E402
 from benchmarks.cases import backends  # noqa: E402
-from benchmarks.report import Plan, Report  # noqa: E402
+from benchmarks.report import CPU, Plan, Report  # noqa: E402
 from benchmarks.rivals import RIVALS  # noqa: E402
 from benchmarks.sections import SECTIONS  # noqa: E402
 from benchmarks.timing import MISSING, Span, cores, machine, replaced, table  # noqa: E402
@@ -86,10 +87,15 @@ def curves(report: Report) -> list[Curve]:
     ]
 
 
-def page_part(report: Report, threads: int, picture: str | None) -> str:
+def page_part(report: Report, threads: int, picture: str | None, device: torch.device = CPU) -> str:
     """What goes between the marks of RESULTS.md."""
-    lines = ["## Time and memory (`make bench`)", "", *(f"- {line}" for line in machine(threads)), ""]
-    lines += ["### Targets", "", *judged(report.facts), ""]
+    if device.type == "cuda":
+        lines = ['## On a GPU (`make bench BENCH="--device cuda"`)', ""]
+    else:
+        lines = ["## Time and memory (`make bench`)", ""]
+    lines += [*(f"- {line}" for line in machine(threads)), ""]
+    if device.type == "cpu":
+        lines += ["### Targets", "", *judged(report.facts), ""]
     if picture:
         lines += [f"![Time of a frame over the side of the photo, CPU]({picture})", ""]
     return "\n".join(lines + report.lines)
@@ -102,6 +108,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a look: up to 2048², a few rounds")
     parser.add_argument("--sizes", type=int, nargs="+", help="sides of the photo in pixels")
     parser.add_argument("--threads", type=int, default=cores())
+    parser.add_argument(
+        "--device", type=torch.device, default=CPU, help="cuda: the GPU, into a part of the page of its own"
+    )
     parser.add_argument("--repeat", type=int, help="at most so many rounds")
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=list(SECTIONS))
     parser.add_argument("--results", type=Path, help="the page to write into; the plot lies beside it")
@@ -119,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = Plan(
         sizes=tuple(sorted(args.sizes or (SIZES[:3] if args.quick else SIZES))),
         threads=args.threads,
+        device=args.device,
         repeat=args.repeat or (3 if args.quick else 21),
         quick=args.quick,
         checkouts={name: getattr(args, name) for name in RIVALS},
@@ -128,15 +138,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name in args.only:
             sys.stderr.write(f"{name} ...\n")
             section(report, plan)
-    shown = curves(report)
+    shown = curves(report) if args.device == CPU else []
     picture = args.results.with_name("bench.png") if args.results and shown else None
-    part = page_part(report, args.threads, picture.name if picture else None)
+    part = page_part(report, args.threads, picture.name if picture else None, args.device)
     print(part)
     if picture:
         draw(picture, shown)
     if args.results:
         page = args.results.read_text(encoding="utf-8") if args.results.is_file() else "# Measured\n"
-        args.results.write_text(replaced(page, part), encoding="utf-8")
+        name = "bench" if args.device == CPU else "bench-gpu"
+        args.results.write_text(replaced(page, part, name), encoding="utf-8")
 
 
 if __name__ == "__main__":

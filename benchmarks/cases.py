@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from atw_nodes.checkpoints import Checkpoint
-from atw_nodes.kernels import Backend, opencv_works
+from atw_nodes.kernels import Backend, fused_works, opencv_works
 from atw_nodes.pyramid import downsample, to_float
 from atw_nodes.reswarp import Residuals, ReswarpConfig, ReswarpMode, decompose, reswarp
 from atw_nodes.types import FaceFrame, Motion
@@ -27,9 +27,11 @@ _LEVEL = 1024  # side of the pyramid level that a reducing pass needs to read: 8
 _CLIP = 256  # frames a call
 
 
-def backends(device: torch.device) -> list[Backend]:
-    """The ways of computing a frame that this machine has, the default first. A new one is named here."""
-    return ["opencv", "torch"] if device.type == "cpu" and opencv_works() else ["torch"]
+def backends(device: torch.device) -> dict[str, Backend]:
+    """The ways of computing a frame that this machine has, the default first: {name: what to ask for}."""
+    if device.type == "cpu":
+        return {"opencv": "opencv", "torch": "torch"} if opencv_works() else {"torch": "torch"}
+    return {"triton": "auto", "torch": "torch"} if fused_works(device) else {"torch": "torch"}
 
 
 def floor_bytes(mode: str, pixels: float) -> float:
@@ -100,7 +102,7 @@ class Scene:
         """A frame of ResWarp in a running clip: uint8 in, uint8 out."""
         residuals, settings = self.residuals(share), config(mode, backend)
         field = self.field * residuals.mask() if share < 1 else self.field
-        motion = Motion(field.expand(_CLIP, -1, -1, -1), torch.ones(_CLIP, device=field.device))
+        motion = Motion(field.expand(_CLIP, -1, -1, -1), torch.ones(_CLIP))
         refined = self.refined.expand(_CLIP, -1, -1, -1)
 
         def clip() -> Iterator[Tensor]:

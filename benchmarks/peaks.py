@@ -24,8 +24,8 @@ if __name__ == "__main__":
 
 from atw_nodes.checkpoints import DEFAULT, load_checkpoint  # noqa: E402
 from atw_nodes.faces import find  # noqa: E402
+from atw_nodes.kernels import Backend  # noqa: E402
 from atw_nodes.reswarp import decompose  # noqa: E402
-from atw_nodes.video import ClipWriter  # noqa: E402
 from benchmarks.cases import MODES, Scene, backends, generator_step  # noqa: E402
 from benchmarks.timing import Step  # noqa: E402
 
@@ -56,11 +56,13 @@ def peak(step: Step, device: torch.device = _CPU) -> float:
     return max(0.0, (_status("VmHWM") - before) / 1024)
 
 
-def _first(scene: Scene, mode: str, share: float, backend: str) -> None:
+def _first(scene: Scene, mode: str, share: float, backend: Backend) -> None:
     scene.ours(mode, share, backend)()
 
 
 def _encode(scene: Scene) -> None:
+    from atw_nodes.video import ClipWriter
+
     with tempfile.TemporaryDirectory() as folder:
         side = scene.side
         with ClipWriter(Path(folder) / "clip.mp4", side, side, 25) as writer:
@@ -75,10 +77,10 @@ def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
         "decompose": lambda: decompose(scene.photo),
         "generator, batch 8": generator_step(checkpoint, 8, False, device),
     }
-    for backend in backends(device):
+    for name, backend in backends(device).items():
         for mode in MODES:
             for share, where in ((1.0, ""), (1 / 16, ", box of 1/16")):
-                steps[f"{mode}, {backend}{where}"] = partial(_first, scene, mode, share, backend)
+                steps[f"{mode}, {name}{where}"] = partial(_first, scene, mode, share, backend)
     if device.type == "cpu":
         steps[f"encode H.264, {_FRAMES} frames"] = lambda: _encode(scene)
     return steps

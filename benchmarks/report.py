@@ -16,10 +16,11 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and for how long."""
+    """What is measured, on what, and for how long."""
 
     sizes: tuple[int, ...]
     threads: int
+    device: torch.device = CPU
     repeat: int = 21
     quick: bool = False
     checkouts: dict[str, Path | None] = field(default_factory=dict)
@@ -45,10 +46,6 @@ class Report:
         self.lines += [f"### {title}", "", *lines, ""]
         for note in notes:
             self.lines += [note, ""]
-
-
-def devices() -> list[torch.device]:
-    return [CPU, *([torch.device("cuda")] if torch.cuda.is_available() else [])]
 
 
 def sides(plan: Plan) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from atw_nodes.checkpoints import Checkpoint, bundled, load_checkpoint
 from benchmarks import memory, peaks
 from benchmarks.cases import MODES, Rrdb, Scene, backends, floor_bytes, generator_step
-from benchmarks.report import CPU, Plan, Report, devices, filled, put, sides
+from benchmarks.report import CPU, Plan, Report, filled, put, sides
 from benchmarks.rivals import OURS_SIDE, RIVALS, measure
 from benchmarks.stages import Clip, stages
 from benchmarks.timing import (
@@ -40,10 +40,10 @@ def _cell(ratio: Span, time: Span) -> str:
 
 def _steps(scene: Scene, device: torch.device) -> dict[str, Step]:
     steps: dict[str, Step] = {}
-    for backend in backends(device):
+    for name, backend in backends(device).items():
         for mode in MODES:
-            steps[f"{mode}, {backend}"] = scene.ours(mode, 1.0, backend)
-            steps[f"{mode}, {backend}, box of 1/16"] = scene.ours(mode, BOX, backend)
+            steps[f"{mode}, {name}"] = scene.ours(mode, 1.0, backend)
+            steps[f"{mode}, {name}, box of 1/16"] = scene.ours(mode, BOX, backend)
     residual = scene.residual()
     steps["naive vanilla"] = scene.naive(residual)
     steps["grid_sample alone"] = scene.sampling(residual)
@@ -82,16 +82,13 @@ def reswarp(report: Report, plan: Plan) -> None:
     """A frame of ResWarp at every size, beside what would be used instead, and beside copying its bytes."""
     rows: dict[str, list[str]] = {}
     floors: dict[str, list[str]] = {}
-    for device in devices():
-        for column, side in enumerate(plan.sizes):
-            for target, cells in zip((rows, floors), _compare(report, plan, device, side), strict=True):
-                for name, text in cells.items():
-                    put(target, name, column, text)
-    rows["cpu: RRDB x4 network"] = _upscaler(report, plan)
-    rows.setdefault("cpu: OpenCV remap of the photo", [MISSING] * len(plan.sizes))
-    if len(devices()) == 1:
-        for mode in MODES:
-            rows[f"cuda: {mode}"] = floors[f"cuda: {mode}"] = [MISSING] * len(plan.sizes)
+    for column, side in enumerate(plan.sizes):
+        for target, cells in zip((rows, floors), _compare(report, plan, plan.device, side), strict=True):
+            for name, text in cells.items():
+                put(target, name, column, text)
+    rows[f"{plan.device.type}: RRDB x4 network"] = _upscaler(report, plan)
+    if plan.device == CPU:
+        rows.setdefault("cpu: OpenCV remap of the photo", [MISSING] * len(plan.sizes))
     report.add(
         "A frame of ResWarp, and what one would use instead",
         table(["times as fast as naive vanilla, ms a frame", *sides(plan)], filled(rows, plan)),
@@ -116,12 +113,14 @@ def _crop(plan: Plan) -> int:
 def _upscaler(report: Report, plan: Plan) -> list[str]:
     """The row of the RRDB network."""
     side = _crop(plan)
-    net, low = Rrdb().eval(), torch.rand(1, 3, side, side)
-    rounds = interleaved({"rrdb": lambda: net(low)}, plan.seconds(512), most=3)
+    net, low = Rrdb().eval().to(plan.device), torch.rand(1, 3, side, side, device=plan.device)
+    steps = {"rrdb": synchronised(lambda: net(low), plan.device)}
+    rounds = interleaved(steps, plan.seconds(512), most=3)
     pixel = rounds.time("rrdb").middle / (4 * side) ** 2
     times = {s: pixel * s * s for s in plan.sizes}
-    report.curves["cpu RRDB x4 network"] = times
-    naive = report.curves["cpu naive vanilla"]
+    kind = plan.device.type
+    report.curves[f"{kind} RRDB x4 network"] = times
+    naive = report.curves[f"{kind} naive vanilla"]
     return [f"{significant(naive[s] / t, 2)}x, {significant(1000 * t)} ms (scaled)" for s, t in times.items()]
 
 
@@ -145,14 +144,11 @@ def generator(report: Report, plan: Plan) -> None:
     rows = []
     for name in bundled():
         checkpoint = load_checkpoint(name)
-        for device in devices():
-            for refine, what in ((False, "motion + refinement"), (True, "refinement alone")):
-                row = _generator_row(plan, checkpoint, device, refine)
-                rows.append([f"{device.type}: {name}, {what}", *row])
-    if len(devices()) == 1:
-        rows.append(["cuda", *[MISSING] * len(_KINDS)])
+        for refine, what in ((False, "motion + refinement"), (True, "refinement alone")):
+            row = _generator_row(plan, checkpoint, plan.device, refine)
+            rows.append([f"{plan.device.type}: {name}, {what}", *row])
     note = "Refinement alone is what a frame costs where one motion is scaled through a clip."
-    unable = "" if has_bf16(CPU) else "\nThis processor has no bfloat16 arithmetic."
+    unable = "" if has_bf16(plan.device) else "\nThis processor has no bfloat16 arithmetic."
     report.add("Generator, 128²", table(head, rows), note + unable)
 
 
@@ -178,7 +174,9 @@ def _over_frames(plan: Plan) -> list[str]:
 
 @torch.no_grad()
 def growth(report: Report, plan: Plan) -> None:
-    """Exponents: 1 is time in proportion."""
+    """Exponents: 1 is time in proportion. On the CPU."""
+    if plan.device != CPU:
+        return
     rows = []
     for mode in MODES:
         curve = report.curves.get(f"cpu {mode}, torch", {})
@@ -192,14 +190,12 @@ def growth(report: Report, plan: Plan) -> None:
 def peak_memory(report: Report, plan: Plan) -> None:
     """Peaks beyond input and output, each size in a process of its own."""
     rows: dict[str, list[str]] = {}
-    for device in devices():
-        for column, side in enumerate(plan.sizes):
-            for name, megabytes in peaks.measure(side, plan.threads, device.type).items():
-                put(rows, f"{device.type}: {name}", column, f"{megabytes:.0f}")
-    if len(devices()) == 1:
-        rows["cuda"] = [MISSING] * len(plan.sizes)
+    for column, side in enumerate(plan.sizes):
+        for name, megabytes in peaks.measure(side, plan.threads, plan.device.type).items():
+            put(rows, f"{plan.device.type}: {name}", column, f"{megabytes:.0f}")
     note = "A frame of ResWarp is a clip's first, with what is made once a photo.\n"
-    note += _clips(plan) if sys.platform == "linux" else f"CPU {MISSING}: needs Linux"
+    if plan.device == CPU:
+        note += _clips(plan) if sys.platform == "linux" else f"CPU {MISSING}: needs Linux"
     lines = table(["MB beyond input and output", *sides(plan)], filled(rows, plan))
     report.add("Memory", lines, note)
 
@@ -229,9 +225,7 @@ def _rival_row(report: Report, plan: Plan, name: str, device: torch.device) -> l
 
 def rivals(report: Report, plan: Plan) -> None:
     """Other methods' networks, where a checkout is given."""
-    rows = [_rival_row(report, plan, name, device) for device in devices() for name in RIVALS]
-    if len(devices()) == 1:
-        rows.append(["cuda", MISSING, "-", "-", "-"])
+    rows = [_rival_row(report, plan, name, plan.device) for name in RIVALS]
     head = ["rival, its frame", "ours at 1024²: times as fast a frame", "a pixel", "its ms a frame", "ours"]
     report.add(
         "Other methods",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -13,11 +15,11 @@ from torch import Tensor
 from atw_nodes.animate import animate
 from atw_nodes.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from atw_nodes.faces import find
+from atw_nodes.pipeline import delivered, depth_on
 from atw_nodes.reswarp import decompose
-from atw_nodes.video import ClipWriter
 from benchmarks.cases import LOW, box, config, photo
-from benchmarks.report import Plan, Report, devices, filled, put, sides
-from benchmarks.timing import MISSING, Rounds, Span, Step, synchronised, table
+from benchmarks.report import Plan, Report, filled, put, sides
+from benchmarks.timing import Rounds, Span, Step, synchronised, table
 
 TITLES = {
     "find": "find the face (once), ms",
@@ -26,6 +28,7 @@ TITLES = {
     "animate": "whole frame: motion, refinement, ResWarp; frames/s",
     "clip": "the same into an H.264 file, frames/s",
     "box": "a face box of 1/16 into an H.264 file, frames/s",
+    "host": "whole frame, brought to the CPU; frames/s",
 }
 
 
@@ -59,27 +62,45 @@ class Clip:
         )
 
     def write(self, frames: Iterator[Tensor], folder: Path) -> None:
-        side = self.image.shape[-1]
-        with ClipWriter(folder / "clip.mp4", side, side, 25) as writer:
-            for frame in frames:
-                writer.write(frame.cpu())
+        from atw_nodes.video import ClipWriter
+
+        side, depth = self.image.shape[-1], depth_on(self.image.device)
+        with (
+            ClipWriter(folder / "clip.mp4", side, side, 25) as writer,
+            closing(delivered(frames, depth)) as ready,
+        ):
+            for frame in ready:
+                writer.write(frame)
+
+    def bring(self) -> None:
+        with closing(delivered(self.frames(), depth_on(self.image.device))) as ready:
+            for _ in ready:
+                pass
 
     def steps(self, folder: Path, share: float) -> dict[str, Step]:
         """By the names of ``TITLES``."""
         moved = [frame.cpu().clone() for frame in self.frames(count=3)]
-        return {
+        steps: dict[str, Step] = {
             "find": lambda: find(self.image),
             "decompose": lambda: decompose(self.image, size=LOW),
-            "encode": lambda: self.write((moved[k % 3] for k in range(self.count)), folder),
             "animate": lambda: sum(1 for _ in self.frames()),
-            "clip": lambda: self.write(self.frames(), folder),
-            "box": lambda: self.write(self.frames(share), folder),
         }
+        if self.image.is_cuda:
+            steps["host"] = self.bring
+        if find_spec("av") is not None:
+            steps |= {
+                "encode": lambda: self.write((moved[k % 3] for k in range(self.count)), folder),
+                "clip": lambda: self.write(self.frames(), folder),
+                "box": lambda: self.write(self.frames(share), folder),
+            }
+        return steps
 
 
 def measured(plan: Plan, side: int, device: torch.device) -> tuple[Rounds, int]:
     """The rounds, and how many frames a clip has."""
     count = max(3, min(8 if plan.quick else 24, 6 * 4096 // side))
+    if device.type == "cuda":
+        count = 64 if side <= 2048 else 32
     share = 3.0 if side <= 1024 else 0.5  # of the time for ResWarp alone
     with tempfile.TemporaryDirectory() as folder:
         steps = Clip.of(side, count, device).steps(Path(folder), 1 / 16)
@@ -90,21 +111,19 @@ def measured(plan: Plan, side: int, device: torch.device) -> tuple[Rounds, int]:
 def stages(report: Report, plan: Plan) -> None:
     """What is done once, encoding, and the whole way."""
     rows: dict[str, list[str]] = {}
-    for device in devices():
-        for column, side in enumerate(plan.sizes):
-            rounds, count = measured(plan, side, device)
-            for name, title in TITLES.items():
-                time, text = rounds.time(name), ""
-                if name in ("find", "decompose", "encode"):
-                    text = time.text(unit=1000 / (count if name == "encode" else 1))
-                else:
-                    rate = Span(count / time.middle, count / time.high, count / time.low)
-                    report.facts[f"{device.type} {name} {side}"] = rate
-                    report.curves.setdefault(f"{device.type} {name}", {})[side] = time.middle / count
-                    text = rate.text()
-                put(rows, f"{device.type}: {title}", column, text)
-    if len(devices()) == 1:
-        rows["cuda"] = [MISSING] * len(plan.sizes)
+    kind = plan.device.type
+    for column, side in enumerate(plan.sizes):
+        rounds, count = measured(plan, side, plan.device)
+        for name in [n for n in TITLES if n in rounds.seconds]:
+            time, text = rounds.time(name), ""
+            if name in ("find", "decompose", "encode"):
+                text = time.text(unit=1000 / (count if name == "encode" else 1))
+            else:
+                rate = Span(count / time.middle, count / time.high, count / time.low)
+                report.facts[f"{kind} {name} {side}"] = rate
+                report.curves.setdefault(f"{kind} {name}", {})[side] = time.middle / count
+                text = rate.text()
+            put(rows, f"{kind}: {TITLES[name]}", column, text)
     report.add(
         "Stages",
         table(["median (quartiles)", *sides(plan)], filled(rows, plan)),

@@ -4,6 +4,7 @@
     python recipes/au.py DATA RUN --part refine [--steps N]     the Refinement network, beside it or after it
     python recipes/au.py DATA RUN --part motion --start FILE    from a checkpoint that this recipe made
     python recipes/au.py DATA RUN --export FILE                 both, averaged, as one checkpoint
+        [--device cuda --workers N]     on a GPU, with N processes that make the examples
 
 DATA: folder with manifest.csv (see README). The Motion network learns the fields of the FACS puppet
 (``dense.py``) from the image alone, all units of a face at once. The Refinement network learns what no warp
@@ -43,12 +44,14 @@ CONFIG = GeneratorConfig(
     paint_box=(0.1875, 0.25, 0.8125, 0.9375),
 )
 BATCH = {"motion": 8, "refine": 12}
+BATCH_GPU = {"motion": 32, "refine": 48}
 RATE = {"motion": 8e-4, "refine": 4e-4}
 STEPS = {"motion": 750, "refine": 1050}
-SIDE = 64  # of the squares around the mouth
+SIDE = 48  # of the squares around the mouth
 PAINT = {"photometric": 4.0, "edges": 4.0, "gap_paint": 3.0, "refine": 1.0}
 PAINT |= {"refine_unpaired": 16.0, "tint": 6.0}
 SHARP = {"mouth_adversarial": 0.1, "mouth_features": 2.0}
+SHARP_FROM, SHARP_FROM_GPU = 0.85, 0.4  # share of the training after which the critic has a say
 # A judge of landmarks reads a moved mouth as less, or more, than it moved: gains that bring other people's
 # smiles to what is meant by them, on people of whom there is one photo (whose own cannot be known by heart)
 READ = {"AU15": 1.1, "AU25": 0.92, "AU26": 1.1}
@@ -115,7 +118,8 @@ def refine_losses(
     generator: Generator, critic: MouthDiscriminator, cast: MouthCast, n: int, g: torch.Generator
 ) -> tuple[L.Batch, Generated]:
     batch, field, corner = cast.batch(n, g, SIDE)
-    coarse, field = warped_low(batch.source, field)
+    with torch.no_grad():
+        coarse, field = warped_low(batch.source, field)
     small = batch.crop(corner, SIDE)
     field, coarse = L.crop(field, corner, SIDE), L.crop(coarse, corner, SIDE)
     made = generator.repaint(coarse, small.source, small.signal, field)
@@ -153,14 +157,17 @@ class State:
         for name, opt in self.opts.items():
             for i, entry in opt.state_dict()["state"].items():
                 tensors |= {f"adam.{name}.{i}.{k}": torch.as_tensor(v) for k, v in entry.items()}
-        write_tensors(self.path, {k: v.clone() for k, v in tensors.items()}, {"step": self.step})
+        write_tensors(
+            self.path, {k: v.detach().cpu().clone() for k, v in tensors.items()}, {"step": self.step}
+        )
 
     def load(self) -> None:
         if not self.path.exists():
             return
         tensors, meta = read_tensors(self.path)
         self.step = int(meta["step"])
-        self.average = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+        held = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+        self.average = {k: v.to(self.average[k].device) for k, v in held.items()}
         for name, net in self.nets.items():
             own = f"{name}."
             net.load_state_dict({k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)})
@@ -174,20 +181,27 @@ class State:
         self.random.set_state(tensors["random"])
 
 
-def _steps(state: State, part: str, steps: int) -> Iterator[None]:
-    """One turn a step: sets the rate, averages, logs, saves."""
-    begun = time.monotonic()
+def _steps(state: State, args: argparse.Namespace) -> Iterator[None]:
+    """One turn a step: sets the rate, averages, logs, saves. Ends after ``--minutes``, however far it is."""
+    begun, part, steps = time.monotonic(), args.part, args.steps or STEPS[args.part]
+    every, start = (100, state.step) if args.device.type == "cpu" else (1000, state.step)
     while state.step < steps:
-        done = state.step / steps
-        rate = RATE[part] * min(1, (state.step + 1) / 50) * max(0.01, 0.5 + 0.5 * float(np.cos(np.pi * done)))
+        spent = (time.monotonic() - begun) / 60
+        done = max(state.step / steps, spent / args.minutes if args.minutes else 0.0)
+        if done >= 1:
+            break
+        args.done = done
+        warm = min(1, (state.step - start + 1) / 50)
+        rate = (args.rate or RATE[part]) * warm * max(0.01, 0.5 + 0.5 * float(np.cos(np.pi * done)))
         for group in state.opts[part].param_groups:
             group["lr"] = rate
         yield
-        state.ahead()
-        if state.step % 20 == 0:
-            print(f"{time.monotonic() - begun:.0f} s, step {state.step}", flush=True)
-        if state.step % 100 == 0 or state.step == steps:
+        state.ahead(0.997 if args.device.type == "cpu" else 0.999)
+        if state.step % (every // 5) == 0:
+            print(f"{60 * spent:.0f} s, step {state.step}", flush=True)
+        if state.step % every == 0:
             state.save()
+    state.save()
 
 
 def _optimized(opt: torch.optim.Optimizer, total: Tensor) -> None:
@@ -198,51 +212,67 @@ def _optimized(opt: torch.optim.Optimizer, total: Tensor) -> None:
         opt.step()
 
 
-def _log(run: Path, part: str, step: int, values: dict[str, Tensor]) -> None:
+def _log(run: Path, part: str, step: int, values: dict[str, Tensor], every: int = 1) -> None:
+    if step % every:  # reading a figure waits for the device
+        return
     record = {"step": step, **{k: round(float(v.detach()), 5) for k, v in values.items()}}
     with (run / f"{part}.jsonl").open("a", encoding="utf-8") as f:
         f.write(json.dumps(record) + "\n")
 
 
-def train_motion(data: Path, run: Path, steps: int, start: str | None) -> None:
+def train_motion(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    generator = begin(start)
-    net = generator.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    opt = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99))
-    state = State(run / "motion.safetensors", {"motion": net}, {"motion": opt})
-    state.load()
-    cast = Cast(read_faces(data, CONFIG.size, exclude=HELD_OUT), run / "fields.safetensors")
-    for _ in _steps(state, "motion", steps):
-        values = motion_loss(generator, cast, BATCH["motion"], state.random)
-        _optimized(opt, values["field"] + values["slope"])
-        _log(run, "motion", state.step, values)
+    faces = read_faces(args.data, CONFIG.size, exclude=HELD_OUT)
+    with Cast(faces, args.run / "fields.safetensors", args.workers, args.device) as cast:
+        generator = begin(args.start).to(args.device)
+        net = generator.motion.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        opt = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99))
+        state = State(args.run / "motion.safetensors", {"motion": net}, {"motion": opt})
+        state.load()
+        for _ in _steps(state, args):
+            values = motion_loss(generator, cast, args.batch, state.random)
+            _optimized(opt, values["field"] + values["slope"])
+            _log(args.run, "motion", state.step, values, args.every)
 
 
-def train_refine(data: Path, run: Path, steps: int, start: str | None) -> None:
+def train_refine(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    generator, critic = begin(start), MouthDiscriminator()
-    net = generator.refine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    opts = {
-        "refine": torch.optim.Adam(net.parameters(), betas=(0.9, 0.99)),
-        "critic": torch.optim.Adam(critic.parameters(), lr=2e-4, betas=(0.5, 0.999)),
-    }
-    state = State(run / "refine.safetensors", {"refine": net, "critic": critic}, opts)
-    state.load()
-    cast = MouthCast(read_faces(data, CONFIG.size, exclude=HELD_OUT), run / "fields.safetensors")
+    faces = read_faces(args.data, CONFIG.size, exclude=HELD_OUT)
+    with MouthCast(faces, args.run / "fields.safetensors", args.workers, args.device) as cast:
+        generator, critic = begin(args.start).to(args.device), MouthDiscriminator().to(args.device)
+        net = generator.refine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        opts = {
+            "refine": torch.optim.Adam(net.parameters(), betas=(0.9, 0.99)),
+            "critic": torch.optim.Adam(critic.parameters(), lr=2e-4, betas=(0.5, 0.999)),
+        }
+        state = State(args.run / "refine.safetensors", {"refine": net, "critic": critic}, opts)
+        state.load()
+        for _ in _steps(state, args):
+            _refine_step(generator, critic, cast, opts, state, args)
+
+
+def _refine_step(
+    generator: Generator,
+    critic: MouthDiscriminator,
+    cast: MouthCast,
+    opts: dict[str, torch.optim.Optimizer],
+    state: State,
+    args: argparse.Namespace,
+) -> None:
     terms = {**L.SUPERVISED, "tint": tint}
-    for _ in _steps(state, "refine", steps):
-        batch, out = refine_losses(generator, critic, cast, BATCH["refine"], state.random)
-        values = {k: terms[k](batch, out) for k in PAINT}
-        total = sum((w * values[k] for k, w in PAINT.items()), torch.zeros(()))
-        if state.step > steps * 0.85:
-            values["mouth_adversarial"] = L.mouth_adversarial(batch, out, critic)
-            values["mouth_features"] = L.mouth_features(batch, out, critic)
-            total = total + sum(w * values[k] for k, w in SHARP.items())
-        _optimized(opts["refine"], total)
-        if state.step > steps * 0.75:
-            values["critic"] = L.mouth_discriminator(batch, Generated(*(x.detach() for x in out)), critic)
-            _optimized(opts["critic"], values["critic"])
-        _log(run, "refine", state.step, values)
+    batch, out = refine_losses(generator, critic, cast, args.batch, state.random)
+    values = {k: terms[k](batch, out) for k in PAINT}
+    total = sum((w * values[k] for k, w in PAINT.items()), torch.zeros((), device=args.device))
+    sharp = SHARP_FROM if args.device.type == "cpu" else SHARP_FROM_GPU
+    if args.done > sharp:
+        values["mouth_adversarial"] = L.mouth_adversarial(batch, out, critic)
+        values["mouth_features"] = L.mouth_features(batch, out, critic)
+        total = total + sum(w * values[k] for k, w in SHARP.items())
+    _optimized(opts["refine"], total)
+    if args.done > sharp - 0.1:
+        values["critic"] = L.mouth_discriminator(batch, Generated(*(x.detach() for x in out)), critic)
+        _optimized(opts["critic"], values["critic"])
+    _log(args.run, "refine", state.step, values, args.every)
 
 
 def assembled(run: Path, start: str | None) -> tuple[Generator, dict[str, int]]:
@@ -292,14 +322,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--start", help="a checkpoint of this recipe to go on from")
     parser.add_argument("--export", type=Path)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="end after so long, whatever --steps says")
+    parser.add_argument("--rate", type=float)
     args = parser.parse_args()
+    torch.backends.cudnn.benchmark = True  # every batch is like the last
     if args.export:
         export(args.run, args.export, args.start)
     elif args.part:
         args.run.mkdir(parents=True, exist_ok=True)
-        {"motion": train_motion, "refine": train_refine}[args.part](
-            args.data, args.run, args.steps or STEPS[args.part], args.start
-        )
+        args.batch = (BATCH if args.device.type == "cpu" else BATCH_GPU)[args.part]
+        args.every = 1 if args.device.type == "cpu" else 50
+        {"motion": train_motion, "refine": train_refine}[args.part](args)
     else:
         parser.error("give --part motion, --part refine or --export FILE")
 

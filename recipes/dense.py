@@ -11,6 +11,8 @@ goes.
 
 from __future__ import annotations
 
+import multiprocessing as mp
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -270,9 +272,11 @@ def _base_units(faces: Faces) -> np.ndarray:
     return np.clip(base, 0, 1.5)
 
 
-def unit_fields(faces: Faces, path: Path, learnt: dict[str, Array] | None = None) -> dict[str, torch.Tensor]:
+def unit_fields(
+    faces: Faces, path: Path, learnt: dict[str, Array] | None = None, workers: int = 0
+) -> dict[str, torch.Tensor]:
     """What every unit does to every face, from ``path`` or made and kept there, in fractions of the crop.
-    ``learnt``: templates of other people's; else they are learnt from ``faces``.
+    ``learnt``: templates of other people's; else they are learnt from ``faces``. workers: processes.
 
     fields [N,17,2,GRID,GRID], moves [N,17,478,2]: forward displacements at intensity 1. units [N,17]: the
     change to the same person's other photo, if there is one. rest [N,2,GRID,GRID]: what they leave of it.
@@ -281,36 +285,49 @@ def unit_fields(faces: Faces, path: Path, learnt: dict[str, Array] | None = None
     """
     if path.exists():
         return read_tensors(path)[0]
-    grid = identity_points(GRID, GRID)[0].reshape(-1, 2).double().numpy()
     marks, pairs = faces.landmarks.numpy(), faces.pairs()
     learnt = learnt or learn(marks, pairs, _base_units(faces))
-    fields = torch.zeros(len(marks), len(UNITS), 2, GRID, GRID, dtype=torch.half)
-    moves = torch.zeros(len(marks), len(UNITS), 478, 2)
     partner = dict(pairs) | {b: a for a, b in pairs}
-    mine, sure = [UNITS.index(u) for u in LEARNT], torch.ones(len(marks), len(UNITS))
-    units, rest = (
-        torch.zeros(len(marks), len(UNITS)),
-        torch.zeros(len(marks), 2, GRID, GRID, dtype=torch.half),
-    )
-    for k, points in enumerate(marks):
-        actor = Actor(points, grid, learnt)
-        fields[k] = _grid(torch.from_numpy(actor.fields))
-        moves[k] = torch.from_numpy(actor.marks)
-        if k in partner:
-            change = actor.fit(marks[partner[k]], FIT)
-            share = actor.personal(marks[partner[k]], change)
-            for u in mine:
-                actor.fields[u] += actor.spread(share[u])
-                actor.marks[u] += share[u]
-            fields[k], moves[k] = _grid(torch.from_numpy(actor.fields)), torch.from_numpy(actor.marks)
-            left = marks[partner[k]] - points - np.tensordot(change, actor.marks, 1)
-            units[k] = torch.from_numpy(change)
-            rest[k] = _grid(torch.from_numpy(actor.spread(left))[None])[0]
-        else:
-            sure[k, mine] = 0.25
-    made = {"fields": fields, "moves": moves, "units": units, "rest": rest, "sure": sure}
+    jobs = [(points, marks[partner[k]] if k in partner else None, learnt) for k, points in enumerate(marks)]
+    if workers:
+        with ProcessPoolExecutor(workers, mp.get_context("fork")) as pool:
+            done = list(pool.map(_alone, jobs, chunksize=4))
+    else:
+        done = [_of_one(*job) for job in jobs]
+    made = {k: torch.stack([torch.as_tensor(one[k]) for one in done]) for k in done[0]}
     write_tensors(path, made, {"grid": GRID})
     return made
+
+
+def _alone(job: tuple[Array, Array | None, dict[str, Array]]) -> dict[str, NDArray[np.generic]]:
+    """``_of_one`` in a process of its own, whose tensors stay there."""
+    torch.set_num_threads(1)
+    return {k: v.numpy() for k, v in _of_one(*job).items()}
+
+
+def _of_one(points: Array, other: Array | None, learnt: dict[str, Array]) -> dict[str, torch.Tensor]:
+    """``unit_fields`` of one face; ``other``: landmarks of the same person's other photo."""
+    grid = identity_points(GRID, GRID)[0].reshape(-1, 2).double().numpy()
+    actor = Actor(points, grid, learnt)
+    units, rest = np.zeros(len(UNITS)), torch.zeros(2, GRID, GRID, dtype=torch.half)
+    mine, sure = [UNITS.index(u) for u in LEARNT], torch.ones(len(UNITS))
+    if other is None:
+        sure[mine] = 0.25
+    else:
+        units = actor.fit(other, FIT)
+        share = actor.personal(other, units)
+        for u in mine:
+            actor.fields[u] += actor.spread(share[u])
+            actor.marks[u] += share[u]
+        left = other - points - np.tensordot(units, actor.marks, 1)
+        rest = _grid(torch.from_numpy(actor.spread(left))[None])[0]
+    return {
+        "fields": _grid(torch.from_numpy(actor.fields)),
+        "moves": torch.from_numpy(actor.marks).float(),
+        "units": torch.from_numpy(units).float(),
+        "rest": rest,
+        "sure": sure,
+    }
 
 
 def _grid(values: torch.Tensor) -> torch.Tensor:

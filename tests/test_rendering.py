@@ -106,7 +106,7 @@ def test_room_ends_on_the_cpu() -> None:
     while room is not None:
         seen.append((room.device.type, room.batch, room.rows))
         room = room.less()
-    assert seen[:4] == [("cuda", 8, 256), ("cuda", 4, 128), ("cuda", 2, 64), ("cuda", 1, 32)]
+    assert seen[:4] == [("cuda", 32, 256), ("cuda", 16, 128), ("cuda", 8, 64), ("cuda", 4, 32)]
     assert seen[4] == ("cpu", 1, 256) and seen[-1] == ("cpu", 1, 32)
 
 
