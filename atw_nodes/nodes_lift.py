@@ -24,7 +24,7 @@ from .nodes_parts import FrameSocket, MotionSocket
 from .nodes_video import opened
 from .rendering import Room, check_faces
 from .sockets import Found, Moved, check_image, to_photo
-from .types import FaceFrame, Motion, ShapeError
+from .types import FaceFrame, Motion, check_frame
 
 WHERE = ["auto", "whole image"]  # append only
 
@@ -227,16 +227,11 @@ def _span(photo: Tensor) -> tuple[float, float]:
 
 def placed(photo: Tensor, first: Tensor, where: str, frame: Found | None) -> FaceFrame:
     """What of the photo the frames show: the given ``frame``, the whole, or found by the first of them."""
-    height, width = photo.shape[-2:]
     if frame is not None:
-        if (frame.frame.height, frame.frame.width) != (height, width):
-            raise ShapeError(
-                f"the frame belongs to a photo of {frame.frame.width}x{frame.frame.height}, this one is "
-                f"{width}x{height}; make the frame for this photo"
-            )
+        check_frame(frame.frame, photo.shape[-2:])
         return frame.frame
     if where == "whole image":
-        return FaceFrame.whole(height, width)
+        return FaceFrame.whole(*photo.shape[-2:])
     found = find_crop(photo, first.to(photo.device))
     if not found.is_whole:
         log.info("the small frames show %s of the photo", found.bounds())
