@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .kernels import Backend, Pass, check_backend, run
-from .lift_motion import Estimate, Estimator, blurred, moved_and_reduced, reduced
-from .pyramid import to_float, upsample
+from .lift_motion import Estimate, Estimator, moved_and_reduced, reduced
+from .pyramid import blurred, to_float, upsample
 from .reswarp import in_pixels
 from .tiles import ROWS
 from .types import FaceFrame, InputError, Motion, ShapeError, check_frame, check_shape
