@@ -23,7 +23,7 @@ from .pyramid import downsample
 from .reswarp import ReswarpConfig
 from .signal_curves import blend, strongest
 from .signals import UNITS, pose
-from .sockets import Found, check_image, split, to_photo
+from .sockets import Found, check_image, colour_of, split, to_photo
 from .types import FaceFrame, Signal, check_frame
 
 LONGEST = 768  # pixels of the preview
@@ -166,8 +166,7 @@ def _small(image: Tensor) -> Tensor:
         if scale >= 1 or len(given) != 1:
             return to_photo(given)[0].cpu()
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        colour = given[..., :3] if given.shape[-1] > 2 else given[..., :1].expand(-1, -1, -1, 3)
-        return to_photo(downsample(colour.movedim(-1, 1), size).movedim(1, -1))[0].cpu()
+        return to_photo(downsample(colour_of(given).movedim(-1, 1), size).movedim(1, -1))[0].cpu()
 
     return _kept("small", image, make)
 
