@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -82,14 +81,14 @@ def _picture(path: Path) -> Tensor:
 
 def _source(args: argparse.Namespace) -> _Source:
     from .clips import probe
-    from .files import file_head
+    from .files import file_head, in_order
 
     path: Path = args.frames
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not p.name.startswith(".")]
         if not found:
             raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}); choose the frames' folder")
-        return _Source(len(found), args.fps or _RATE, None, tuple(sorted(found, key=_in_order)))
+        return _Source(len(found), args.fps or _RATE, None, tuple(sorted(found, key=in_order)))
     file_head(path)
     if path.suffix.lower() in _PICTURES:
         return _Source(1, args.fps or _RATE, None, (path,))
@@ -97,12 +96,6 @@ def _source(args: argparse.Namespace) -> _Source:
         raise InputError(f"--fps is for a folder of pictures, {path} has a rate of its own; leave it out")
     info = probe(path)
     return _Source(max(1, info.frames or round(info.duration * info.fps)), info.fps, path, ())
-
-
-def _in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """``frame_9`` before ``frame_10``."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
 
 
 def _is_still(args: argparse.Namespace, source: _Source) -> bool:
