@@ -26,6 +26,7 @@ from .nodes_parts import (
     MotionSocket,
     ResidualsSocket,
     SignalSocket,
+    reswarp_inputs,
 )
 from .pyramid import to_float
 from .rendering import Room, check_faces, painted, predicted_all, refined_all
@@ -218,6 +219,7 @@ class ResWarpNode(io.ComfyNode):
                     default=True,
                     tooltip="aligned only: where new content appears (teeth), drop the photo's detail, which does not belong there.",
                 ),
+                *reswarp_inputs(),
             ],
             outputs=[io.Image.Output(display_name="images")],
         )
@@ -225,7 +227,13 @@ class ResWarpNode(io.ComfyNode):
     @classmethod
     @guarded
     def execute(
-        cls, residuals: Decomposed, motion: Moved, refined: Tensor, mode: str, gate: bool
+        cls,
+        residuals: Decomposed,
+        motion: Moved,
+        refined: Tensor,
+        mode: str,
+        gate: bool,
+        **how: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
         count = len(motion)
         check_fits(count, residuals.size, residuals.channels)
@@ -233,7 +241,7 @@ class ResWarpNode(io.ComfyNode):
         check_faces(motion, len(faces))
         images = to_painted(refined, count * len(faces), residuals.residuals.size).split(count)
         lows = [painted(f.residuals, m, i) for f, m, i in zip(faces, motion.faces, images, strict=True)]
-        config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
+        config = ReswarpConfig(mode, "bilinear", gate, **how)  # type: ignore[arg-type]
         frames = render(residuals, lows, config, room_for(residuals))
         return io.NodeOutput(collected(frames, count, residuals.span()))
 
