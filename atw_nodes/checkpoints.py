@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .face_network import FaceNetwork, FaceNetworkConfig
-from .files import atomic_path
+from .files import atomic_path, model_folders
 from .networks import Generator, GeneratorConfig
 from .types import CheckpointError, SignalSpec
 
@@ -215,12 +215,6 @@ def _check_weights(
             raise CheckpointError(
                 f"{path}: {name} holds NaN or infinity; the training diverged, use another checkpoint"
             )
-
-
-def model_folders() -> list[Path]:
-    """Where bundled checkpoints lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    return [p for p in (package / "models", package.parent / "models") if p.is_dir()]
 
 
 def bundled() -> dict[str, Path]:

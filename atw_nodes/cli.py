@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from . import (
     cli_train,
     cli_video,
 )
-from .terminal import Parser, bounded, check_output, pick_device, progress
+from .terminal import Parser, bounded, check_output, is_still, pick_device, say
 from .types import AtwError, InputError, OutputError
 
 if TYPE_CHECKING:
@@ -153,10 +153,7 @@ def _ranks(text: str) -> list[int]:
 
 
 def _is_still(args: argparse.Namespace) -> bool:
-    from .files import STILL_SUFFIXES
-
-    animated_webp = args.output.suffix.lower() == ".webp" and args.frames != 1
-    return args.output.suffix.lower() in STILL_SUFFIXES and not animated_webp and not args.output.is_dir()
+    return is_still(args.output, args.frames == 1)
 
 
 def _wanted(args: argparse.Namespace) -> list[int] | None:
@@ -199,36 +196,21 @@ def _write(
 
     from .animate import animate_all
     from .folds import Watch
-    from .images import write_still
-    from .pipeline import delivered, depth_on
-    from .video import ClipWriter, is_clip
+    from .video import is_clip
 
     buffer = torch.empty_like(pixels)
     folds = Watch()
     frames = animate_all(pixels, checkpoint, clip.signals, faces, clip.weights, config, buffer, args.smooth,
                          folds.look)  # fmt: skip
     if _is_still(args):
-        result = next(frames).cpu()
-        alpha = None if photo.alpha is None else result[:, 3:]
-        write_still(args.output, result[:, :3], alpha=alpha, icc=photo.icc, exif=photo.exif)
-        _say(folds.note(args.smooth))
+        cli_encoding.write_picture(args.output, next(frames).cpu(), photo)
+        say(folds.note(args.smooth))
         return
     assert is_clip(args.output) or not args.output.suffix or args.output.is_dir()
-    note = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
-    about, told = {"comment": note}, cli_encoding.options_of(args)
-    with (
-        ClipWriter(
-            args.output, photo.width, photo.height, clip.fps, metadata=about, sound=clip.sound, **told
-        ) as writer,
-        closing(delivered(frames, depth_on(pixels.device))) as ready,
-    ):
-        for result in progress(ready, len(clip), args.quiet):
-            writer.write(result[:, :3], alpha=None if photo.alpha is None else result[:, 3:])
-    _say(writer.note, folds.note(args.smooth))
-
-
-def _say(*notes: str | None) -> None:
-    sys.stderr.writelines(f"note: {note}\n" for note in notes if note)
+    comment = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
+    size = (photo.height, photo.width)
+    writer = cli_encoding.write_clip(args, frames, len(clip), size, clip.fps, comment, clip.sound)
+    say(writer.note, folds.note(args.smooth))
 
 
 def _write_sheet(

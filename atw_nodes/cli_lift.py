@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Iterator
-from contextlib import closing
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import __version__, cli_encoding
-from .terminal import bounded, check_output, pick_device, progress
+from .terminal import bounded, check_output, is_still, pick_device, say
 from .types import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .images import Photo
     from .sound import Sound, SoundFile
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -82,14 +78,14 @@ def _picture(path: Path) -> Tensor:
 
 def _source(args: argparse.Namespace) -> _Source:
     from .clips import probe
-    from .files import file_head
+    from .files import file_head, in_order
 
     path: Path = args.frames
     if path.is_dir():
         found = [p for p in path.iterdir() if p.suffix.lower() in _PICTURES and not p.name.startswith(".")]
         if not found:
             raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}); choose the frames' folder")
-        return _Source(len(found), args.fps or _RATE, None, tuple(sorted(found, key=_in_order)))
+        return _Source(len(found), args.fps or _RATE, None, tuple(sorted(found, key=in_order)))
     file_head(path)
     if path.suffix.lower() in _PICTURES:
         return _Source(1, args.fps or _RATE, None, (path,))
@@ -99,30 +95,15 @@ def _source(args: argparse.Namespace) -> _Source:
     return _Source(max(1, info.frames or round(info.duration * info.fps)), info.fps, path, ())
 
 
-def _in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    """``frame_9`` before ``frame_10``."""
-    parts = re.findall(r"\d+|\D+", path.name)
-    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
-
-
-def _is_still(args: argparse.Namespace, source: _Source) -> bool:
-    from .files import STILL_SUFFIXES
-
-    suffix = args.output.suffix.lower()
-    single = source.count == 1 or args.count == 1
-    if suffix not in STILL_SUFFIXES or args.output.is_dir() or (suffix == ".webp" and not single):
-        return False
-    if not single:
-        raise InputError(
-            f"-o {args.output}: a picture holds one frame; choose .mp4 or a folder, or --frames 1"
-        )
-    return True
-
-
 def _lift(args: argparse.Namespace) -> int:
     check_output(args.output, "-o")
     source = _source(args)
-    still = _is_still(args, source)
+    single = source.count == 1 or args.count == 1
+    still = is_still(args.output, single)
+    if still and not single:
+        raise InputError(
+            f"-o {args.output}: a picture holds one frame; choose .mp4 or a folder, or --frames 1"
+        )
     cli_encoding.check_options(args, args.output, still)
     import torch
 
@@ -136,19 +117,13 @@ def _lift(args: argparse.Namespace) -> int:
     frame = _crop(args, pixels, first)
     made = lift(pixels, source.read(args.count), frame, config, torch.empty_like(pixels))
     if still:
-        image = next(made).cpu()
-        alpha = None if photo.alpha is None else image[:, 3:]
-        _write_still(args.output, image, alpha, photo)
+        cli_encoding.write_picture(args.output, next(made).cpu(), photo)
         return 0
-    _write(args, photo, made, source)
+    count, size = min(source.count, args.count or source.count), (photo.height, photo.width)
+    comment = f"Made at the photo's resolution by ComfyUI-ATW {__version__}"
+    sound = source.sound(args.output, count / float(source.fps))
+    say(cli_encoding.write_clip(args, made, count, size, source.fps, comment, sound).note)
     return 0
-
-
-def _write_still(path: Path, image: Tensor, alpha: Tensor | None, photo: Photo) -> None:
-    """``image`` with what the photo's file says besides its pixels."""
-    from .images import write_still
-
-    write_still(path, image[:, :3], alpha=alpha, icc=photo.icc, exif=photo.exif)
 
 
 def _crop(args: argparse.Namespace, photo: Tensor, first: Tensor) -> Any:  # noqa: ANN401 (imported late)
@@ -164,23 +139,5 @@ def _crop(args: argparse.Namespace, photo: Tensor, first: Tensor) -> Any:  # noq
         (a, b, x), (c, d, y) = frame.matrix
         turned = "" if b == 0 == c else ", turned"
         place = f"{x:.1f},{y:.1f},{a:.1f},{d:.1f}"
-        sys.stderr.write(f"note: the frames show {place} of the photo{turned} (--crop)\n")
+        say(f"the frames show {place} of the photo{turned} (--crop)")
     return frame
-
-
-def _write(args: argparse.Namespace, photo: Photo, made: Iterator[Tensor], source: _Source) -> None:
-    from .pipeline import delivered, depth_on
-    from .video import ClipWriter
-
-    count = min(source.count, args.count or source.count)
-    about = {"comment": f"Made at the photo's resolution by ComfyUI-ATW {__version__}"}
-    told = cli_encoding.options_of(args)
-    told["sound"] = source.sound(args.output, count / float(source.fps))
-    with (
-        ClipWriter(args.output, photo.width, photo.height, source.fps, metadata=about, **told) as writer,
-        closing(delivered(made, depth_on(pick_device(args.device)))) as ready,
-    ):
-        for image in progress(ready, count, args.quiet):
-            writer.write(image[:, :3], alpha=None if photo.alpha is None else image[:, 3:])
-    if writer.note:
-        sys.stderr.write(f"note: {writer.note}\n")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .terminal import bounded, progress
+from .terminal import bounded, progress, say
 from .types import InputError
 
 if TYPE_CHECKING:
@@ -184,7 +183,7 @@ def _vectors(driving: Any, spec: SignalSpec, shown: Sequence[Mapping[str, float]
 
     found = [vectors(driving, spec, units or {}) for units in shown]
     if dropped := found[0][1]:
-        sys.stderr.write(f"note: this checkpoint does not know {', '.join(dropped)}: left out\n")
+        say(f"this checkpoint does not know {', '.join(dropped)}: left out")
     return [values for values, _ in found]
 
 
@@ -239,7 +238,7 @@ def _seen(args: argparse.Namespace, still: bool) -> tuple[Signal, Fraction, Soun
     except InputError as error:
         raise InputError(f"{args.drive}: {error}") from error
     if shown < 0.9:
-        sys.stderr.write(f"note: {args.drive}: the face is in sight in {shown:.0%} of the frames\n")
+        say(f"{args.drive}: the face is in sight in {shown:.0%} of the frames")
     wanted = not still and args.output.suffix.lower() in WITH_SOUND
     length = len(signal) / float(info.fps)
     sound = sound_for(args.output, args.drive, seconds=length) if wanted else None

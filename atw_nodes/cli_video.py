@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__, cli_encoding, cli_signals
-from .terminal import pick_device, progress
+from .terminal import pick_device, progress, say
 from .types import InputError
 
 if TYPE_CHECKING:
@@ -36,9 +34,7 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     from .checkpoints import DEFAULT, kept_checkpoint
     from .clips import probe, sound_for
     from .folds import Watch
-    from .pipeline import delivered, depth_on
     from .reswarp import ReswarpConfig, ReswarpMode
-    from .video import ClipWriter
     from .video_source import animate_video
 
     info, device = probe(args.photo), pick_device(args.device)
@@ -53,16 +49,12 @@ def animate(args: argparse.Namespace, still: bool, ranks: Sequence[int] | None) 
     folds = Watch()
     made = animate_video(_frames(args), checkpoint, cast, signals, ranks, weights, config,
                          smooth=args.smooth, watch=folds.look)  # fmt: skip
-    about = {"comment": f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"}
-    told = {"metadata": about, "sound": sound, **cli_encoding.options_of(args)}
-    writing = ClipWriter(args.output, info.width, info.height, info.fps, **told)
-    with writing as writer, closing(delivered(made, depth_on(device))) as ready:
-        for frame in progress(ready, len(cast), args.quiet):
-            writer.write(frame)
+    comment = f"Face animated by ComfyUI-ATW {__version__}, model {checkpoint.path.stem}"
+    size = (info.height, info.width)
+    writer = cli_encoding.write_clip(args, made, len(cast), size, info.fps, comment, sound)
     unseen = sum(not there for there in cast.places)
     missing = f"nobody is seen in {unseen} of {len(cast)} frames: left as they are" if unseen else None
-    for note in filter(None, (writer.note, missing, folds.note(args.smooth))):
-        sys.stderr.write(f"note: {note}\n")
+    say(writer.note, missing, folds.note(args.smooth))
     return writer.frames
 
 

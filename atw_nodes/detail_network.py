@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .files import model_folders
 from .pyramid import upsample
 from .types import CheckpointError, check_shape
 
@@ -64,7 +65,9 @@ def load_doubler(device: torch.device, path: Path | None = None) -> Doubler:
 
     A file that is missing, damaged or of other shapes is a ``CheckpointError``.
     """
-    path = path or _bundled()
+    path = path or next((p for f in model_folders() if (p := f / FILE).is_file()), None)
+    if path is None:
+        raise CheckpointError(f'the pack lacks models/{FILE}; download it again, or set detail="sharp"')
     network = Doubler()
     try:
         network.load_state_dict(load_file(str(path)))  # half precision becomes float32
@@ -72,13 +75,3 @@ def load_doubler(device: torch.device, path: Path | None = None) -> Doubler:
         reason = str(e).splitlines()[0]
         raise CheckpointError(f"{path}: not the detail network ({reason}); download the pack again") from e
     return network.eval().requires_grad_(False).to(device)
-
-
-def _bundled() -> Path:
-    """Inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    places = [p / "models" / FILE for p in (package, package.parent)]
-    found = next((p for p in places if p.is_file()), None)
-    if found is None:
-        raise CheckpointError(f'{places[-1]}: no such file; download the pack again, or set detail="sharp"')
-    return found

@@ -19,7 +19,7 @@ from .checkpoints import Checkpoint
 from .clips import probe, read_frames
 from .driving import vectors
 from .evaluate_pairs import Case, Pair
-from .files import STILL_SUFFIXES
+from .files import STILL_SUFFIXES, in_order
 from .folds import fold_share
 from .images import read_photo
 from .metrics_networks import Enlarger
@@ -220,8 +220,8 @@ class Outside:
     def _read(self, pair: str) -> Iterator[Tensor]:
         source = self.source(pair)
         if source.is_dir():
-            files = sorted(p for p in source.iterdir() if p.suffix.lower() in STILL_SUFFIXES)
-            yield from (read_photo(p).pixels for p in files)
+            files = (p for p in source.iterdir() if p.suffix.lower() in STILL_SUFFIXES)
+            yield from (read_photo(p).pixels for p in sorted(files, key=in_order))
         elif source.suffix.lower() in STILL_SUFFIXES:
             yield read_photo(source).pixels
         else:

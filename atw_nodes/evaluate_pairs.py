@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -169,10 +170,11 @@ def _wanted(drive: Path | str, face: Face, frames: int) -> Signal:
     return along(made, curve("pulse", frames)) if len(made) == 1 else made
 
 
-def truths(pair: Pair, count: int, strongest: int) -> dict[int, Tensor]:
-    """{frame: what it should look like, [1,3,H,W]} of a row's truth; empty without one."""
+def truths(pair: Pair, count: int, strongest: int) -> Iterator[tuple[int, Tensor]]:
+    """(frame, what it should look like, [1,3,H,W]) of a row's truth, read one by one; nothing without one."""
     if pair.truth is None:
-        return {}
+        return
     if pair.truth.suffix.lower() in STILL_SUFFIXES:
-        return {strongest: read_photo(pair.truth).pixels}
-    return {k: frame[None] for k, frame in enumerate(read_frames(pair.truth, max_frames=count))}
+        yield strongest, read_photo(pair.truth).pixels
+    else:
+        yield from enumerate(frame[None] for frame in read_frames(pair.truth, max_frames=count))

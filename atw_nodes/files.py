@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import struct
@@ -35,6 +36,18 @@ def file_head(path: Path) -> bytes:
     if not head:
         raise InputError(f"{path} is empty (0 bytes); expected an image or a video")
     return head
+
+
+def in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """The key that sorts ``frame_9`` before ``frame_10``."""
+    parts = re.findall(r"\d+|\D+", path.name)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts], path.name
+
+
+def model_folders() -> list[Path]:
+    """Where bundled networks lie: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    return [p for p in (package / "models", package.parent / "models") if p.is_dir()]
 
 
 def reason(error: BaseException) -> str:

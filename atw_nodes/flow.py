@@ -63,6 +63,13 @@ def _bytes(image: Tensor, size: tuple[int, int]) -> np.ndarray:
     return grown.mul(255).round_().clamp_(0, 255).to(torch.uint8).numpy()
 
 
+def reached(flow: Tensor) -> Tensor:
+    """[1,H,W,2]: where ``flow`` [2,H,W], in pixels, leads every pixel, as fractions of width and height."""
+    check_shape(flow, "2HW", "flow")
+    h, w = flow.shape[-2:]
+    return identity_points(h, w, like=flow) + flow.movedim(0, -1)[None] / flow.new_tensor([w, h])
+
+
 def consistency(forward: Tensor, backward: Tensor) -> Tensor:
     """[H,W] in 0..1: how well flow there and back agree; 0 where a point is hidden in, or leaves, the other
     image.
@@ -70,12 +77,9 @@ def consistency(forward: Tensor, backward: Tensor) -> Tensor:
     forward, backward: [2,H,W] in pixels, of a to b and of b to a. One half where what is left of a round
     trip, squared, is 0.01 of the squared lengths plus half a pixel (Sundaram et al. 2010).
     """
-    check_shape(forward, "2HW", "flow")
     if forward.shape != backward.shape:
         raise ShapeError(f"flows are {list(forward.shape)} and {list(backward.shape)}; give one size")
-    height, width = forward.shape[-2:]
-    scale = forward.new_tensor([width, height])
-    points = identity_points(height, width, like=forward) + forward.movedim(0, -1)[None] / scale
+    points = reached(forward)
     back = sample(backward[None], points)[0]
     left = (forward + back).square().sum(0)
     allowed = 0.01 * (forward.square().sum(0) + back.square().sum(0)) + 0.5

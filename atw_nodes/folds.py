@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .pyramid import blurred
 from .types import InputError, Motion, check_shape
 
 MANY = 0.001  # share of a field from which folds are worth a word
@@ -65,18 +64,5 @@ def smoothed(motion: Motion, sigma: float) -> Motion:
         raise InputError(f"smoothing by {sigma:g} % of the frame; expected 0 to {MOST_SIGMA:g}")
     if sigma == 0:
         return motion
-    field = motion.field
-    for dim in (-1, -2):
-        field = _blurred(field, sigma / 100 * field.shape[dim], dim)
-    return Motion(field, motion.weight)
-
-
-def _blurred(field: Tensor, sigma: float, dim: int) -> Tensor:
-    reach = max(1, math.ceil(3 * sigma))
-    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (steps / max(sigma, 1e-6)) ** 2)
-    kernel = (kernel / kernel.sum()).to(field)
-    pad = (reach, reach, 0, 0) if dim == -1 else (0, 0, reach, reach)
-    shape = (1, 1, 1, -1) if dim == -1 else (1, 1, -1, 1)
-    planes = F.pad(field.flatten(0, 1)[:, None], pad, mode="replicate")
-    return F.conv2d(planes, kernel.reshape(shape)).reshape(field.shape)
+    h, w = motion.field.shape[-2:]
+    return Motion(blurred(motion.field, sigma / 100 * w, sigma / 100 * h), motion.weight)

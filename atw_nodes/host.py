@@ -224,6 +224,17 @@ class Progress:
         self._bar.update_absolute(self._done, self._total, preview)
 
 
+def collected(frames: Iterable[Tensor], count: int, span: tuple[float, float]) -> Tensor:
+    """The IMAGE batch of ``count`` frames [1,C,H,W] of ours, with progress; ``span`` as in ``to_image``."""
+    made, progress = torch.empty(0), Progress(count)
+    for k, frame in enumerate(frames):
+        progress.step(frame)
+        image = to_image(frame, span)
+        made = made if k else image.new_empty((count, *image.shape[1:]))
+        made[k] = image[0]
+    return made
+
+
 def _thumbnail(picture: Tensor, side: int = 256) -> Image.Image:
     step = max(1, max(picture.shape[-2:]) // side)
     small = to_float(picture[0, :3, ::step, ::step]).float().clamp(0, 1)

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .kernels import BACKENDS, Backend, Pass, run
-from .lift_motion import Estimate, Estimator, blurred, moved_and_reduced, reduced
-from .pyramid import to_float, upsample
+from .kernels import Backend, Pass, check_backend, run
+from .lift_motion import Estimate, Estimator, moved_and_reduced, reduced
+from .pyramid import blurred, to_float, upsample
 from .reswarp import in_pixels
 from .tiles import ROWS
-from .types import FaceFrame, InputError, Motion, ShapeError, check_shape
+from .types import FaceFrame, InputError, Motion, ShapeError, check_frame, check_shape
 from .warp import feather_mask, identity_points
 
 _LEVEL = 2048  # side, at most, of what down(W) is computed from
@@ -52,8 +52,7 @@ class LiftConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.steady <= 8:
             raise InputError(f"steady is {self.steady}; expected 0 to 8 pixels of a small frame")
-        if self.backend not in BACKENDS:
-            raise InputError(f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
+        check_backend(self.backend)
 
 
 def estimate_motion(
@@ -91,11 +90,7 @@ def lift(
     if photo.shape[1] not in (3, 4):
         raise ShapeError(f"photo has {photo.shape[1]} channels; expected 3, or 4 with alpha")
     frame = frame or FaceFrame.whole(*photo.shape[-2:])
-    if (frame.height, frame.width) != tuple(photo.shape[-2:]):
-        raise ShapeError(
-            f"the frame belongs to a photo of {frame.width}x{frame.height}, this one is "
-            f"{photo.shape[-1]}x{photo.shape[-2]}; make the frame for this photo"
-        )
+    check_frame(frame, photo.shape[-2:])
     return _lifted(photo, frames, frame, config or LiftConfig(), out, motion)
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .faces import find
-from .lift_motion import Estimator, blurred, reduced
-from .pyramid import downsample, to_float, upsample
+from .lift_motion import Estimator, reduced
+from .pyramid import blurred, downsample, to_float, upsample
 from .types import FaceFrame, InputError
 from .warp import identity_points
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .flow import consistency
-from .pyramid import downsample, to_float, upsample
+from .pyramid import blurred, downsample, to_float, upsample
 from .tiles import canonical
 from .types import FaceFrame, InputError, check_shape
 from .warp import backward_warp
@@ -165,17 +165,6 @@ def filled(cells: Tensor, trust: Tensor) -> Tensor:
         around = upsample(mean, (known.shape[-2], known.shape[-1]))
         mean = known * small / known.clamp_min(1e-4) + (1 - known) * around
     return mean
-
-
-def blurred(x: Tensor, sigma: float) -> Tensor:
-    """``x`` [B,C,h,w] under a Gaussian of ``sigma`` cells, its edge repeated."""
-    reach = max(1, int(3 * sigma + 0.5))
-    steps = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
-    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="replicate"), kernel, groups=x.shape[1])
-    down = kernel.transpose(-1, -2)
-    return F.conv2d(F.pad(x, (0, 0, reach, reach), mode="replicate"), down, groups=x.shape[1])
 
 
 def _texture(image: Tensor, how: _Level) -> Tensor:

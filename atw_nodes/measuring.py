@@ -9,7 +9,7 @@ meter.table()   # {"fwe": [...], "au_error": [...], ...}, a value a frame
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -62,7 +62,8 @@ class Meter:
     """Measures frames [1,3,H,W] of one clip against the photo they were made from, what was asked for, and,
     where there is one, the truth.
 
-    wanted: changes, a step a frame; None where nobody knows. truths: {frame: what it should look like}.
+    wanted: changes, a step a frame; None where nobody knows. truths: (frame, what it should look like) in the
+    order of the frames, read one ahead.
     aligned: the truth is another shot: its own face is looked for, and squares are compared, not pixels.
     """
 
@@ -70,7 +71,7 @@ class Meter:
     face: Face
     wanted: Signal | None
     judges: Judges = field(default_factory=Judges)
-    truths: Mapping[int, Tensor] = field(default_factory=dict)
+    truths: Iterable[tuple[int, Tensor]] = ()
     aligned: bool = False
     features: list[Tensor] = field(default_factory=list)
     units: list[list[float]] = field(default_factory=list)
@@ -86,6 +87,8 @@ class Meter:
         self._side = round(min(MOST_SIDE, max(self.face.frame.sides)))
         self._square = canonical(self.photo, self.face.frame, self._side)
         self._identity = embedder(self.photo, self.face.eyes) if embedder else None
+        self._left = iter(self.truths)
+        self._truth = next(self._left, None)
 
     def add(self, frame: Tensor) -> None:
         """Look at the next frame; it is not kept."""
@@ -104,8 +107,9 @@ class Meter:
             self._note("css", similarity(self._identity, seen))
         if self.judges.inception:
             self.features.append(self.judges.inception(canonical(frame, self.face.frame, 299)))
-        if index in self.truths:
-            self._compare(frame, self.truths[index])
+        if self._truth is not None and self._truth[0] == index:
+            self._compare(frame, self._truth[1])
+            self._truth = next(self._left, None)
 
     def table(self) -> Values:
         """A value a frame (of ``fwe`` a pair, of the truth those frames that have one)."""
@@ -204,7 +208,7 @@ def measured(
         raise ShapeError(
             f"the signal has {len(wanted)} steps, the result {len(frames)} frames; give one step, or as many"
         )
-    truth = dict(enumerate(reference)) if len(reference) == len(frames) else {}
+    truth = enumerate(reference) if len(reference) == len(frames) else ()
     meter = Meter(photo, face, wanted, judges, truth)
     for frame in frames:
         meter.add(frame)

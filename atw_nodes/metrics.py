@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .flow import estimate_flow
+from .flow import estimate_flow, reached
 from .pyramid import to_float
 from .signals import OUTER_LIPS
 from .types import InputError, ShapeError, Signal, check_shape
-from .warp import identity_points, sample
+from .warp import sample
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 MOST_DB = 99.0  # of equal images, and what counts as equal
@@ -158,19 +158,12 @@ def warping_error(a: Tensor, b: Tensor, flow: Tensor, seen: Tensor) -> float:
     The error of a clip is the mean over its T - 1 pairs of neighbours. 0 where nothing is seen.
     """
     x, y = _pair(a, b)
-    points = _reached(flow.to(x))
+    points = reached(flow.to(x))
     brought = sample(y, points)
     error = ((x - brought) ** 2).sum(1)[0]
     mask = seen.to(x)
     total = float(mask.sum())
     return float((error * mask).sum()) / total if total else 0.0
-
-
-def _reached(flow: Tensor) -> Tensor:
-    """[1,H,W,2]: where the pixels come to, as fractions of width and height."""
-    check_shape(flow, "2HW", "flow")
-    h, w = flow.shape[-2:]
-    return identity_points(h, w, like=flow) + flow.movedim(0, -1)[None] / flow.new_tensor([w, h])
 
 
 def visible(forward: Tensor, backward: Tensor) -> Tensor:
@@ -180,7 +173,7 @@ def visible(forward: Tensor, backward: Tensor) -> Tensor:
     the motion, |grad f|² > 0.01 |f|² + 0.002, and what leaves the frame.
     """
     there = forward.double()
-    points = _reached(there)
+    points = reached(there)
     back = sample(backward.to(there)[None], points)[0]
     length = there.square().sum(0)
     met = (there + back).square().sum(0) <= 0.01 * (length + back.square().sum(0)) + 0.5

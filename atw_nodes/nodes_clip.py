@@ -37,6 +37,7 @@ from .nodes_parts import (
     SignalSocket,
     expression_input,
     find_face,
+    reswarp_inputs,
 )
 from .reswarp import ReswarpConfig
 from .signals import CURVES, curve
@@ -125,7 +126,7 @@ class RenderVideo(io.ComfyNode):
             category="ATW",
             description="Renders a clip of any length at the photo's resolution in constant memory: every frame goes straight to the encoder (H.264, AAC).",
             search_aliases=["animate", "export video", "streaming"],
-            inputs=[*clip_inputs(), *optional_inputs()],
+            inputs=[*clip_inputs(), *optional_inputs(), *reswarp_inputs()],
             outputs=[io.Video.Output(display_name="video")],
         )
 
@@ -165,6 +166,7 @@ class SaveVideo(io.ComfyNode):
                 ),
                 *optional_inputs(),
                 *encoding_inputs(),
+                *reswarp_inputs(),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -220,8 +222,9 @@ def _write(
     mode: str,
     gate: bool,
     motion: Moved | None = None,
+    **how: Any,  # noqa: ANN401
 ) -> None:
-    config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
+    config = ReswarpConfig(mode, "bilinear", gate, **how)  # type: ignore[arg-type]
     frames, count = driven(model, residuals, signal, motion, None, config)
     rate = rate_of(signal) or fps
     facts = {**metadata, **(note(model) if tell else {})}
@@ -251,6 +254,7 @@ class AnimatePortrait(io.ComfyNode):
                 ModelSocket.Input("model", optional=True, tooltip="The bundled model if not connected."),
                 FrameSocket.Input("frame", optional=True, tooltip="Another face, or one given by hand."),
                 io.Audio.Input("audio", optional=True, tooltip="Plays along; cut, or followed by silence."),
+                *reswarp_inputs(),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
@@ -273,6 +277,7 @@ class AnimatePortrait(io.ComfyNode):
         model: Model | None = None,
         frame: Found | None = None,
         audio: Mapping[str, Any] | None = None,
+        **how: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
         model = model or load_model(DEFAULT)
         photo, alpha = to_photo(image)
@@ -281,7 +286,7 @@ class AnimatePortrait(io.ComfyNode):
             frame = Found(face.frame, face.units)
         held = split(photo, alpha, frame, model.checkpoint.generator.config.size)
         named = Named(expression, strength)
-        config = ReswarpConfig(mode)  # type: ignore[arg-type]
+        config = ReswarpConfig(mode, **how)  # type: ignore[arg-type]
         still, _ = driven(model, held, named, None, [1.0], config)
         shown = to_image(next(still), held.span())
         clip, count = driven(model, held, named, None, _curve(curve, frames), config)

@@ -15,7 +15,7 @@ from comfy_api.latest import InputImpl, io
 from torch import Tensor
 
 from . import __version__, rendering
-from .host import Progress, check_fits, log, spared, temporary, to_image, write_clip
+from .host import Progress, check_fits, collected, log, spared, temporary, write_clip
 from .lift import LiftConfig, estimate_motion, lift
 from .lift_crop import find_crop
 from .nodes_clip import note_input
@@ -23,8 +23,8 @@ from .nodes_guard import guarded, schema
 from .nodes_parts import FrameSocket, MotionSocket
 from .nodes_video import opened
 from .rendering import Room, check_faces
-from .sockets import Found, Moved, check_image, to_photo
-from .types import FaceFrame, Motion, ShapeError
+from .sockets import Found, Moved, span_of, to_frames, to_photo
+from .types import FaceFrame, Motion, check_frame
 
 WHERE = ["auto", "whole image"]  # append only
 
@@ -90,7 +90,7 @@ class EstimateMotion(io.ComfyNode):
     def execute(
         cls, image: Tensor, frames: Tensor, where: str, steady: float, frame: Found | None = None
     ) -> io.NodeOutput:
-        photo, small = to_photo(image)[0], _small(frames)
+        photo, small = to_photo(image)[0], to_frames(frames)
         count, size = len(small), (small.shape[-2], small.shape[-1])
         check_fits(count, size, 3, "give fewer frames, or use ATW Lift Video, which needs no images")
         place = placed(photo, small[:1], where, frame)
@@ -144,7 +144,7 @@ class Lift(io.ComfyNode):
         frame: Found | None = None,
         motion: Moved | None = None,
     ) -> io.NodeOutput:
-        (photo, alpha), small = to_photo(image), _small(frames)
+        (photo, alpha), small = to_photo(image), to_frames(frames)
         count, size = len(small), (photo.shape[-2], photo.shape[-1])
         advice = "ATW Lift Video writes a clip of any length in constant memory"
         check_fits(count, size, 3 if alpha is None else 4, advice)
@@ -154,14 +154,8 @@ class Lift(io.ComfyNode):
             check_faces(motion, 1)
             given = motion.part(0, len(motion))
         pixels = photo if alpha is None else torch.cat([photo, alpha], 1)
-        made, progress = None, Progress(count)
-        span = _span(photo)
-        for k, one in enumerate(lifted(pixels, lambda: iter(small), place, config, given)):
-            progress.step(one[:, :3])
-            shown = to_image(one, span)
-            made = shown.new_empty((count, *shown.shape[1:])) if made is None else made
-            made[k] = shown[0]
-        return io.NodeOutput(made)
+        made = lifted(pixels, lambda: iter(small), place, config, given)
+        return io.NodeOutput(collected(made, count, span_of(photo)))
 
 
 class LiftVideo(io.ComfyNode):
@@ -209,34 +203,13 @@ class LiftVideo(io.ComfyNode):
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)))
 
 
-def _small(frames: Tensor) -> Tensor:
-    """IMAGE [T,h,w,C] -> [T,3,h,w]: bytes where nothing is lost by it, as of a file, else as it is."""
-    given = check_image(frames, "frames")
-    colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
-    levels = (colour.float() * 255).round().clamp(0, 255)
-    return (levels.byte() if torch.equal(levels / 255, colour.float()) else colour).movedim(-1, 1)
-
-
-def _span(photo: Tensor) -> tuple[float, float]:
-    """The values that frames may have: [0,1], or what the photo reaches beyond it."""
-    if not photo.is_floating_point():
-        return 0.0, 1.0
-    low, high = torch.aminmax(photo)
-    return min(0.0, float(low)), max(1.0, float(high))
-
-
 def placed(photo: Tensor, first: Tensor, where: str, frame: Found | None) -> FaceFrame:
     """What of the photo the frames show: the given ``frame``, the whole, or found by the first of them."""
-    height, width = photo.shape[-2:]
     if frame is not None:
-        if (frame.frame.height, frame.frame.width) != (height, width):
-            raise ShapeError(
-                f"the frame belongs to a photo of {frame.frame.width}x{frame.frame.height}, this one is "
-                f"{width}x{height}; make the frame for this photo"
-            )
+        check_frame(frame.frame, photo.shape[-2:])
         return frame.frame
     if where == "whole image":
-        return FaceFrame.whole(height, width)
+        return FaceFrame.whole(*photo.shape[-2:])
     found = find_crop(photo, first.to(photo.device))
     if not found.is_whole:
         log.info("the small frames show %s of the photo", found.bounds())

@@ -22,7 +22,7 @@ from .nodes_parts import MotionSocket, SignalSocket
 from .pyramid import to_float
 from .signal_curves import along
 from .signal_plot import plot
-from .sockets import Moved, check_image
+from .sockets import Moved, check_image, colour_of
 from .types import MissingExtraError, Signal
 
 _DRAWN = ("fwe", "au_error", "folds", "detail", "ssim")  # near 1, as the plot's axis is
@@ -85,9 +85,7 @@ class Metrics(io.ComfyNode):
 
 def planes(image: Tensor, name: str) -> list[Tensor]:
     """IMAGE -> [1,3,H,W] each; grey is as red as it is blue."""
-    some = check_image(image, name).movedim(-1, 1)
-    colour = some[:, :3] if some.shape[1] >= 3 else some[:, :1].expand(-1, 3, -1, -1)
-    return list(to_float(colour).split(1))
+    return list(to_float(colour_of(check_image(image, name)).movedim(-1, 1)).split(1))
 
 
 def judges_here() -> tuple[Judges, list[str]]:

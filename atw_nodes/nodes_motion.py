@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .animate import Low
 from .driving import Driving
-from .host import Model, Progress, check_fits, render, room_for, signals_for, to_image
+from .host import Model, Progress, check_fits, collected, render, room_for, signals_for, to_image
 from .nodes_guard import guarded, schema
 from .nodes_parts import (
     MODE_TIP,
@@ -26,6 +26,7 @@ from .nodes_parts import (
     MotionSocket,
     ResidualsSocket,
     SignalSocket,
+    reswarp_inputs,
 )
 from .pyramid import to_float
 from .rendering import Room, check_faces, painted, predicted_all, refined_all
@@ -218,6 +219,7 @@ class ResWarpNode(io.ComfyNode):
                     default=True,
                     tooltip="aligned only: where new content appears (teeth), drop the photo's detail, which does not belong there.",
                 ),
+                *reswarp_inputs(),
             ],
             outputs=[io.Image.Output(display_name="images")],
         )
@@ -225,22 +227,23 @@ class ResWarpNode(io.ComfyNode):
     @classmethod
     @guarded
     def execute(
-        cls, residuals: Decomposed, motion: Moved, refined: Tensor, mode: str, gate: bool
+        cls,
+        residuals: Decomposed,
+        motion: Moved,
+        refined: Tensor,
+        mode: str,
+        gate: bool,
+        **how: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
-        count, span = len(motion), residuals.span()
+        count = len(motion)
         check_fits(count, residuals.size, residuals.channels)
         faces = residuals.faces
         check_faces(motion, len(faces))
         images = to_painted(refined, count * len(faces), residuals.residuals.size).split(count)
         lows = [painted(f.residuals, m, i) for f, m, i in zip(faces, motion.faces, images, strict=True)]
-        config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
-        made, progress = None, Progress(count)
-        for k, frame in enumerate(render(residuals, lows, config, room_for(residuals))):
-            progress.step(frame)
-            one = to_image(frame, span)
-            made = one.new_empty((count, *one.shape[1:])) if made is None else made
-            made[k] = one[0]
-        return io.NodeOutput(made)
+        config = ReswarpConfig(mode, "bilinear", gate, **how)  # type: ignore[arg-type]
+        frames = render(residuals, lows, config, room_for(residuals))
+        return io.NodeOutput(collected(frames, count, residuals.span()))
 
 
 class MotionPreview(io.ComfyNode):

@@ -15,13 +15,16 @@ from torch import Tensor
 
 from . import expressions
 from .checkpoints import DEFAULT
+from .detail import DETAILS
 from .driving import Named
 from .faces import Face, chosen, face_from_landmarks, read
 from .frames import frame_from_box, frame_from_mask
 from .host import check_fits, hub_address, load_model, model_names, model_path, to_image
 from .images import read_photo
+from .kernels import BACKENDS
 from .nodes_guard import guarded, schema
 from .pyramid import downsample
+from .reswarp import ReswarpConfig
 from .sheets import frame_view, residual_view
 from .sockets import Found, count_faces, landmarks_of, split, to_mask, to_photo
 from .types import AtwError, FaceFrame, InputError
@@ -46,6 +49,29 @@ def expression_input() -> Any:  # noqa: ANN401 (the host's type)
         default="smiling",
         tooltip="The named expression; a model that lacks units for it says so. neutral undoes what the photo shows.",
     )
+
+
+def reswarp_inputs() -> list[Any]:
+    """How ResWarp does it, hidden among the advanced widgets; a graph that does not say gets the defaults."""
+    made = [
+        io.Combo.Input(
+            "detail",
+            options=list(DETAILS),
+            default=ReswarpConfig.detail,
+            optional=True,
+            tooltip="aligned with gate only: how what was painted anew (teeth) is enlarged. sharp: by back-projection; learned: by a small network first; none: softly.",
+        ),
+        io.Combo.Input(
+            "backend",
+            options=list(BACKENDS),
+            default=ReswarpConfig.backend,
+            optional=True,
+            tooltip="What computes it. auto: the fused kernel on a graphics card, on a CPU OpenCV 5 where it is installed; torch: neither; opencv: OpenCV on a CPU, whichever it is.",
+        ),
+    ]
+    for one in made:
+        one.extra_dict = {"advanced": True}  # which older hosts do not take as an argument
+    return made
 
 
 class LoadModel(io.ComfyNode):

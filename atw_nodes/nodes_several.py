@@ -17,7 +17,7 @@ from .driving import Driving, PerFace, joined, vectors
 from .host import Model, load_model, log, note, spared, temporary, write_clip
 from .nodes_clip import note_input
 from .nodes_guard import guarded, schema
-from .nodes_parts import MODE_TIP, MODES, ModelSocket, SignalSocket
+from .nodes_parts import MODE_TIP, MODES, ModelSocket, SignalSocket, reswarp_inputs
 from .nodes_video import Source, opened
 from .rendering import video_frames
 from .reswarp import ReswarpConfig
@@ -78,6 +78,7 @@ class AnimateVideo(io.ComfyNode):
                 io.Boolean.Input("gate", default=True, tooltip="As in ATW ResWarp."),
                 note_input(),
                 ModelSocket.Input("model", optional=True, tooltip="The bundled model if not connected."),
+                *reswarp_inputs(),
             ],
             outputs=[io.Video.Output(display_name="video")],
         )
@@ -93,11 +94,12 @@ class AnimateVideo(io.ComfyNode):
         gate: bool,
         note: bool,
         model: Model | None = None,
+        **how: Any,  # noqa: ANN401
     ) -> io.NodeOutput:
         if isinstance(signal, PerFace):
             raise InputError("a video's faces have no numbers that last; connect one signal for all of them")
         model, path = model or load_model(DEFAULT), temporary(".mp4")
-        config = ReswarpConfig(mode, "bilinear", gate)  # type: ignore[arg-type]
+        config = ReswarpConfig(mode, "bilinear", gate, **how)  # type: ignore[arg-type]
         with opened(video) as given:
             cast = watch(_looked(given), float(given.fps))
             spec = model.checkpoint.signal

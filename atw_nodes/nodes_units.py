@@ -23,8 +23,8 @@ from .pyramid import downsample
 from .reswarp import ReswarpConfig
 from .signal_curves import blend, strongest
 from .signals import UNITS, pose
-from .sockets import Found, check_image, split, to_photo
-from .types import FaceFrame, ShapeError, Signal
+from .sockets import Found, check_image, colour_of, split, to_photo
+from .types import FaceFrame, Signal, check_frame
 
 LONGEST = 768  # pixels of the preview
 MODEL = "atw-au-128"
@@ -116,12 +116,9 @@ class ActionUnits(io.ComfyNode):
 
 def preview(model: Model | None, image: Tensor, signal: Signal, frame: Found | None) -> Tensor:
     """IMAGE [1,h,w,3]: the strongest step of ``signal`` on the photo at ``LONGEST`` pixels at most."""
-    small, given = _small(image), tuple(image.shape[1:3])
-    if frame is not None and (frame.frame.height, frame.frame.width) != given:
-        raise ShapeError(
-            f"frame belongs to a photo of {frame.frame.width}x{frame.frame.height}, image is "
-            f"{given[1]}x{given[0]}; make the frame on this image"
-        )
+    small = _small(image)
+    if frame is not None:
+        check_frame(frame.frame, image.shape[1:3])
     found = _found(small) if frame is None else _scaled(frame, (small.shape[-2], small.shape[-1]))
     model = model or _bundled()
     held = split(small, None, found, model.checkpoint.generator.config.size)
@@ -169,8 +166,7 @@ def _small(image: Tensor) -> Tensor:
         if scale >= 1 or len(given) != 1:
             return to_photo(given)[0].cpu()
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        colour = given[..., :3] if given.shape[-1] > 2 else given[..., :1].expand(-1, -1, -1, 3)
-        return to_photo(downsample(colour.movedim(-1, 1), size).movedim(1, -1))[0].cpu()
+        return to_photo(downsample(colour_of(given).movedim(-1, 1), size).movedim(1, -1))[0].cpu()
 
     return _kept("small", image, make)
 

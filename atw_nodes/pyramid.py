@@ -6,6 +6,7 @@ Positions follow the half-pixel convention of ``warp.py``; beyond the border the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -161,3 +162,25 @@ def smooth_upsample(
         if step[0] >= table.shape[-2] and step[1] >= table.shape[-1]:
             table = upsample(table, step, mode)
     return table
+
+
+def blurred(x: Tensor, sigma: float, down: float | None = None) -> Tensor:
+    """Float ``x`` [B,C,h,w] under a Gaussian of ``sigma`` pixels, ``down`` of them along columns if that is
+    another; the edge repeated.
+    """
+    across = _bell(x, sigma)
+    along = across if down in (None, sigma) else _bell(x, down)
+    for kernel, pad in ((across, (1, 1, 0, 0)), (along.transpose(-1, -2), (0, 0, 1, 1))):
+        reach = kernel.numel() // 2
+        padded = F.pad(x, [reach * p for p in pad], mode="replicate")
+        x = F.conv2d(padded, kernel.expand(x.shape[1], -1, -1, -1), groups=x.shape[1])
+    return x
+
+
+def _bell(like: Tensor, sigma: float) -> Tensor:
+    """[1,1,1,n]: a Gaussian that adds up to 1, as far as three of its ``sigma``."""
+    sigma = max(sigma, 1e-6)
+    reach = math.ceil(3 * sigma)
+    steps = torch.arange(-reach, reach + 1, dtype=like.dtype, device=like.device)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    return (kernel / kernel.sum())[None, None, None]

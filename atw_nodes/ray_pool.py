@@ -14,9 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .checkpoints import model_folders
 from .extras import ray_module
-from .files import reason
+from .files import model_folders, reason
 from .render_jobs import Attempt, Result, perform
 from .types import InputError
 

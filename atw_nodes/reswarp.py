@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .detail import DETAILS, Detail, detailed
-from .kernels import BACKENDS, IDENTITY, Backend, Pass, opencv_works, run
+from .kernels import IDENTITY, Backend, Pass, check_backend, opencv_works, run
 from .pyramid import (
     Upsampling,
     area_taps,
@@ -39,7 +39,7 @@ from .pyramid import (
     upsample,
 )
 from .tiles import ROWS, Plane, Tile, canonical, store, working_type
-from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_shape
+from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_frame, check_shape
 from .warp import backward_warp, feather_mask, identity_points
 
 _SAMPLES = 8  # a cell's side, at least, in the level that down(W) is computed from: 0.07/255 off
@@ -87,8 +87,7 @@ class ReswarpConfig:
         up_taps(1, 1, self.upsample)  # refuses an unknown name
         if self.rows < 1:
             raise InputError(f"tiles of {self.rows} rows cannot be worked on; expected at least 1")
-        if self.backend not in BACKENDS:
-            raise InputError(f"backend {self.backend!r} is unknown; expected one of {', '.join(BACKENDS)}")
+        check_backend(self.backend)
         if self.detail not in DETAILS:
             raise InputError(f"detail {self.detail!r} is unknown; expected one of {', '.join(DETAILS)}")
 
@@ -178,11 +177,7 @@ def decompose(photo: Tensor, frame: FaceFrame | None = None, size: int = 128) ->
     if photo.dtype != torch.uint8 and not photo.is_floating_point():
         raise ShapeError(f"photo has type {photo.dtype}, expected uint8 or a float type in [0, 1]")
     frame = frame or FaceFrame.whole(photo.shape[-2], photo.shape[-1])
-    if (frame.height, frame.width) != tuple(photo.shape[-2:]):
-        raise ShapeError(
-            f"face frame belongs to a photo of {frame.width}x{frame.height}, this one is "
-            f"{photo.shape[-1]}x{photo.shape[-2]}; make the frame for this photo"
-        )
+    check_frame(frame, photo.shape[-2:])
     low = downsample(photo, (size, size)) if frame.is_whole else canonical(photo, frame, size)
     return Residuals(photo, frame, low)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
@@ -27,6 +28,14 @@ MOST_FACES = 64  # looked at in landmarks
 def size_of(*tensors: Tensor | None) -> int:
     """Bytes."""
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+def span_of(photo: Tensor) -> tuple[float, float]:
+    """The values that its frames may have: [0,1], or what ``photo`` reaches beyond it."""
+    if not photo.is_floating_point():
+        return 0.0, 1.0
+    low, high = torch.aminmax(photo)
+    return min(0.0, float(low)), max(1.0, float(high))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +85,8 @@ class Decomposed:
         return 3 if self.alpha is None else 4
 
     def span(self) -> tuple[float, float]:
-        """The values that frames may have: [0,1], or what the photo reaches beyond it."""
-        photo = self.residuals.photo
-        if not photo.is_floating_point():
-            return 0.0, 1.0
-        low, high = torch.aminmax(photo)
-        return min(0.0, float(low)), max(1.0, float(high))
+        """``span_of`` the photo."""
+        return span_of(self.residuals.photo)
 
     def get_ram_usage(self) -> int:
         """Bytes, for the host's cache."""
@@ -179,28 +184,36 @@ def to_photo(image: object, name: str = "image") -> tuple[Tensor, Tensor | None]
             f"{name} is a batch of {len(given)}; one photo is animated at a time: "
             "pick one with ImageFromBatch"
         )
-    planes = _as_bytes(given, name).movedim(-1, 1)
-    channels = planes.shape[1]
-    alpha = planes[:, -1:].contiguous() if channels in (2, 4) else None
-    colour = planes[:, :1].expand(-1, 3, -1, -1) if channels < 3 else planes[:, :3]
-    return colour.contiguous(memory_format=torch.channels_last), alpha
+    values = _as_bytes(given, name)
+    alpha = values[..., -1:].movedim(-1, 1).contiguous() if values.shape[-1] in (2, 4) else None
+    return colour_of(values).movedim(-1, 1).contiguous(memory_format=torch.channels_last), alpha
+
+
+def to_frames(image: object, name: str = "frames") -> Tensor:
+    """IMAGE [T,h,w,C] -> [T,3,h,w], in the type of ``to_photo``."""
+    return _as_bytes(colour_of(check_image(image, name)), name).movedim(-1, 1)
+
+
+def colour_of(image: Tensor) -> Tensor:
+    """[B,H,W,3] of an IMAGE: grey three times, alpha left out."""
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, -1, 3)
 
 
 def _as_bytes(image: Tensor, name: str) -> Tensor:
-    """uint8 if nothing is lost by it. A band at a time, so that a large photo is not copied in floats."""
+    """uint8 if nothing is lost by it. A band of an image at a time, so that nothing is copied in floats."""
     if image.dtype == torch.uint8:
         return image
     if not image.is_floating_point():
         raise ShapeError(f"{name} has type {image.dtype}; expected floats in [0, 1]")
     out, exact = torch.empty(image.shape, dtype=torch.uint8, device=image.device), True
-    for top in range(0, image.shape[1], 256):
-        band = image[:, top : top + 256]
+    for k, top in product(range(len(image)), range(0, image.shape[1], 256)):
+        band = image[k, top : top + 256]
         if not bool(torch.isfinite(band).all()):
             raise InputError(f"{name} holds NaN or infinite values; the node that made it went wrong")
         if exact:
             levels = (band.float() * 255).round()
             exact = bool(((levels >= 0) & (levels <= 255) & (levels / 255 == band)).all())
-            out[:, top : top + 256] = levels.clamp_(0, 255).to(torch.uint8)
+            out[k, top : top + 256] = levels.clamp_(0, 255).to(torch.uint8)
     return out if exact else image
 
 
@@ -216,8 +229,7 @@ def to_low(image: object, size: int, faces: int = 1) -> Tensor:
             f"low is {found}, this model takes {wanted}; decompose to {size} (the size in ATW Decompose), "
             "connect its output low, and the same frame to both"
         )
-    colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
-    return colour.float().movedim(-1, 1).contiguous()
+    return colour_of(given).float().movedim(-1, 1).contiguous()
 
 
 def to_painted(image: object, count: int, size: int) -> Tensor:
@@ -232,8 +244,7 @@ def to_painted(image: object, count: int, size: int) -> Tensor:
         raise ShapeError(
             f"refined is {given.shape[2]}x{given.shape[1]}, the photo was decomposed to {size}; use one size"
         )
-    colour = given[..., :3] if given.shape[-1] >= 3 else given[..., :1].expand(-1, -1, -1, 3)
-    return colour.movedim(-1, 1)
+    return colour_of(given).movedim(-1, 1)
 
 
 def to_mask(mask: object, size: tuple[int, int]) -> Tensor:

@@ -1,4 +1,6 @@
-"""What every command shares at the terminal: options within bounds, a progress bar, outputs checked early."""
+"""What every command shares at the terminal: options within bounds, a progress bar, notes, outputs checked
+early.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +57,11 @@ def progress(items: Iterable[T], total: int, quiet: bool, unit: str = "frames") 
         sys.stderr.write("\n")
 
 
+def say(*notes: str | None) -> None:
+    """A line on stderr for each of them that is something."""
+    sys.stderr.writelines(f"note: {note}\n" for note in notes if note)
+
+
 def pick_device(name: str) -> torch.device:
     """The device of ``--device``; ``auto`` is the GPU where there is one."""
     import torch
@@ -68,6 +75,14 @@ def pick_device(name: str) -> torch.device:
         why = str(e).splitlines()[0]
         raise InputError(f"--device {name}: not usable here ({why}); expected auto, cpu, cuda or mps") from e
     return device
+
+
+def is_still(output: Path, single: bool) -> bool:
+    """Whether ``output`` is a picture; WebP is one if there is a ``single`` frame."""
+    from .files import STILL_SUFFIXES
+
+    suffix = output.suffix.lower()
+    return suffix in STILL_SUFFIXES and not output.is_dir() and (single or suffix != ".webp")
 
 
 def check_output(path: Path, what: str) -> None:

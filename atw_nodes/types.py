@@ -58,6 +58,15 @@ def check_shape(tensor: Tensor, shape: str, name: str = "image") -> None:
         raise ShapeError(f"{name} is empty (shape {list(sizes)}); give at least one pixel and one frame")
 
 
+def check_frame(frame: FaceFrame, size: Sequence[int]) -> None:
+    """Raise ``ShapeError`` unless ``frame`` belongs to a photo of ``size``, (height, width)."""
+    if (frame.height, frame.width) != tuple(size):
+        raise ShapeError(
+            f"the frame belongs to a photo of {frame.width}x{frame.height}, this one is "
+            f"{size[1]}x{size[0]}; make the frame for this photo"
+        )
+
+
 @dataclass(frozen=True)
 class Motion:
     """A motion field for each of T frames.

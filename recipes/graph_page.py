@@ -96,7 +96,8 @@ class Graph:
             {"name": n, "type": t, "links": []}
             for n, t in zip(spec["output_name"], spec["output"], strict=True)
         ]
-        height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * len(names) + EDGE
+        hidden = sum(bool(options_of(spec, n).get("advanced")) for n in names if n)
+        height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * (len(names) - hidden) + EDGE
         height += TEXT * sum(bool(options_of(spec, n).get("multiline")) for n in names if n)
         height += PICTURE * (kind in PICTURES + PROGRESS) + int(self.width) * (kind in PLAYERS) + room
         self._place(kind, height, inputs, outputs, values, title)

@@ -14,11 +14,11 @@ from atw_nodes.checkpoints import (
     bundled,
     find_checkpoint,
     load_checkpoint,
-    model_folders,
     read_tensors,
     save_checkpoint,
     write_tensors,
 )
+from atw_nodes.files import model_folders
 from atw_nodes.types import CheckpointError, SignalSpec
 from tests.conftest import tiny_generator, tiny_spec
 

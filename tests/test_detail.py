@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from atw_nodes import detail_network
 from atw_nodes import reswarp as R
 from atw_nodes.detail import DETAILS, Detail, detailed, enlarged, share
 from atw_nodes.detail_network import Doubler, consistent, load_doubler
@@ -169,6 +170,12 @@ def test_files_that_are_no_network_are_named(tmp_path: Path) -> None:
     file.write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"x\.safetensors"):
         load_doubler(torch.device("cpu"), file)
+
+
+def test_a_pack_without_the_network_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detail_network, "model_folders", lambda: [tmp_path])
+    with pytest.raises(CheckpointError, match=r'lacks models/atw-detail\.safetensors; .* set detail="sharp"'):
+        load_doubler.__wrapped__(torch.device("cpu"))
 
 
 def test_unknown_detail_is_refused() -> None:

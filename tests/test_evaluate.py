@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from atw_nodes.cli import main
 from atw_nodes.clips import read_frames
 from atw_nodes.evaluate import Setup, evaluate
 from atw_nodes.evaluate_methods import Enlargement, Ours, Outside, Still, enlarger, pasted, square_of
-from atw_nodes.evaluate_pairs import Case, case_of, looked_at, read_pairs
+from atw_nodes.evaluate_pairs import Case, case_of, looked_at, read_pairs, truths
 from atw_nodes.evaluate_report import bars, table
 from atw_nodes.images import read_photo, write_still
 from atw_nodes.measuring import Judges, Meter, face_in, measured, summary
@@ -24,6 +25,7 @@ from atw_nodes.pyramid import to_float, upsample
 from atw_nodes.reswarp import ReswarpConfig
 from atw_nodes.signal_files import save_signal
 from atw_nodes.types import FaceFrame, InputError, OutputError, ShapeError, Signal
+from atw_nodes.video import ClipWriter
 from tests.conftest import ROOT, photo_like
 from tests.test_faces import needs_network
 
@@ -158,6 +160,15 @@ def test_pasting_fills_a_whole_frame_and_fades_in_a_part() -> None:
     assert 0 < int(out[0, 0, 30, 22]) < 255
 
 
+def test_frames_of_others_are_in_the_order_of_their_numbers(folder: Path, case: Case) -> None:
+    there = folder / "other" / case.pair.name
+    there.mkdir(parents=True)
+    for number in (9, 10, 100):
+        write_still(there / f"frame_{number}.png", torch.full((1, 3, 320, 320), number, dtype=torch.uint8))
+    made = Outside("other", folder / "other").frames(case)
+    assert [int(f.max()) for f in made] == [9, 10, 100]
+
+
 def test_frames_of_others_are_enlarged_and_counted(folder: Path, case: Case) -> None:
     there = folder / "other" / case.pair.name
     there.mkdir(parents=True)
@@ -179,7 +190,7 @@ def test_frames_of_others_are_enlarged_and_counted(folder: Path, case: Case) -> 
 
 
 def test_a_meter_of_the_photo_itself(case: Case) -> None:
-    meter = Meter(case.photo, case.face, case.wanted, Judges(flow=64), {2: case.photo})
+    meter = Meter(case.photo, case.face, case.wanted, Judges(flow=64), [(2, case.photo)])
     for frame in Still().frames(case):
         meter.add(frame)
     values = meter.table()
@@ -188,6 +199,28 @@ def test_a_meter_of_the_photo_itself(case: Case) -> None:
     assert values["au_error"] == pytest.approx(wanted.tolist(), abs=1e-6)
     assert values["psnr"] == [99.0] and values["ssim"] == [pytest.approx(1.0)]
     assert set(values) >= {"mouth_psnr", "mouth_ssim", "mouth_high_band", "high_band"}
+
+
+def test_truths_are_read_one_ahead(folder: Path, case: Case) -> None:
+    clip, read = [case.photo, 255 - case.photo, case.photo], []
+    with ClipWriter(folder / "truth.mkv", 320, 320, 24, codec="ffv1") as writer:
+        for frame in clip:
+            writer.write(frame)
+    pair = replace(case.pair, truth=folder / "truth.mkv")
+
+    def given() -> Iterator[tuple[int, torch.Tensor]]:
+        for index, image in truths(pair, 2, 0):
+            read.append(index)
+            yield index, image
+
+    meter = Meter(case.photo, case.face, None, Judges(flow=0), given())
+    for k, frame in enumerate(clip):
+        assert read == list(range(min(k + 1, 2)))
+        meter.add(frame)
+    assert len(meter.table()["psnr"]) == 2 and min(meter.table()["psnr"]) > 40
+    assert list(truths(case.pair, 2, 0)) == []
+    ((at, image),) = truths(replace(pair, truth=folder / "photo.png"), 3, 2)
+    assert at == 2 and torch.equal(image, case.photo)
 
 
 def test_a_meter_sees_blur_and_landmarks(case: Case) -> None:
@@ -208,7 +241,7 @@ def test_another_shot_is_compared_in_its_own_square(case: Case) -> None:
     face = looked_at(case.photo, "auto")
     values = []
     for aligned in (False, True):
-        meter = Meter(case.photo, face, None, Judges(flow=0), {0: moved}, aligned)
+        meter = Meter(case.photo, face, None, Judges(flow=0), [(0, moved)], aligned)
         meter.add(case.photo)
         values.append(meter.table()["psnr"][0])
     assert values[1] > values[0] + 5 and values[1] > 25

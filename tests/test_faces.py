@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from atw_nodes import faces
-from atw_nodes.checkpoints import FACE, load_checkpoint, load_face_network, model_folders, save_face_network
+from atw_nodes.checkpoints import FACE, load_checkpoint, load_face_network, save_face_network
 from atw_nodes.clips import read_frames
 from atw_nodes.face_network import (
     EYES,
@@ -24,6 +24,7 @@ from atw_nodes.face_network import (
     face_points,
     peaks,
 )
+from atw_nodes.files import model_folders
 from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.signals import EYE_CORNERS, to_face
 from atw_nodes.types import CheckpointError, InputError, ShapeError

@@ -20,6 +20,7 @@ import torch
 from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.kernels import Pass, eager, fused_works
 from atw_nodes.kernels.threads import each
+from atw_nodes.lift import LiftConfig
 from atw_nodes.pyramid import to_float
 from atw_nodes.reswarp import ReswarpConfig, in_pixels
 from atw_nodes.types import FaceFrame, InputError, MissingExtraError
@@ -124,6 +125,8 @@ def test_what_computes_a_frame_can_be_chosen(monkeypatch: pytest.MonkeyPatch) ->
     assert used == ["opencv", "torch", "opencv", "torch", "torch", "opencv", "torch"]
     with pytest.raises(InputError, match="backend 'cuda' is unknown; expected one of auto, torch, opencv"):
         ReswarpConfig(backend="cuda")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="backend 'cuda' is unknown; expected one of auto, torch, opencv"):
+        LiftConfig(backend="cuda")  # type: ignore[arg-type]
 
 
 def test_a_missing_opencv_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

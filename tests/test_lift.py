@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from atw_nodes.lift import LiftConfig, _enlarged, _Softness, _steadied, estimate_motion, lift, share
-from atw_nodes.lift_motion import Estimate, Estimator, blurred, filled
-from atw_nodes.pyramid import downsample, to_float, upsample
+from atw_nodes.lift_motion import Estimate, Estimator, filled
+from atw_nodes.pyramid import blurred, downsample, to_float, upsample
 from atw_nodes.types import FaceFrame, InputError, Motion, ShapeError
 from atw_nodes.warp import backward_warp
 

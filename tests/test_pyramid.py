@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from atw_nodes.pyramid import (
     area_taps,
+    blurred,
     downsample,
     gaussian_pyramid,
     pyramid_sizes,
@@ -95,3 +96,18 @@ def test_smooth_upsampling_goes_by_octaves_and_keeps_constants() -> None:
     assert smooth_upsample(table, (300, 200)).shape[-2:] == (300, 200)
     assert smooth_upsample(table, (100, 90)).shape[-2:] == (128, 128)
     assert torch.allclose(smooth_upsample(table, (1024, 1024)), torch.tensor(0.25))
+
+
+def test_a_blur_is_a_gaussian_and_keeps_constants_at_the_edge() -> None:
+    point = torch.zeros(2, 3, 41, 61, dtype=torch.float64)
+    point[..., 20, 30] = 1
+    made = blurred(point, 2.0, 3.0)
+    rows, columns = made[1, 2].sum(1), made[1, 2].sum(0)
+    for along, at, sigma in ((columns, 30, 2.0), (rows, 20, 3.0)):
+        off = torch.arange(len(along), dtype=torch.float64) - at
+        want = torch.exp(-0.5 * (off / sigma) ** 2)
+        assert torch.allclose(along, want / want.sum(), atol=2e-3) and along.sum() == pytest.approx(1)
+    assert torch.equal(made[0, 0], made[1, 2])
+    assert torch.equal(blurred(point, 2.0), blurred(point, 2.0, 2.0))
+    flat = torch.full((1, 2, 5, 7), 0.25)
+    assert torch.allclose(blurred(flat, 4.0), flat) and torch.equal(blurred(flat, 1e-9), flat)

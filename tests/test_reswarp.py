@@ -231,7 +231,7 @@ def test_errors_name_what_was_found_and_expected() -> None:
         reswarp(residuals, motion, torch.rand(2, 3, 64, 64))
     with pytest.raises(ShapeError, match=r"photo has shape \[3, 200, 200\], expected"):
         decompose(photo[0])
-    with pytest.raises(ShapeError, match="face frame belongs to a photo of 40x30"):
+    with pytest.raises(ShapeError, match="the frame belongs to a photo of 40x30"):
         decompose(photo, FaceFrame.whole(30, 40))
     with pytest.raises(ShapeError, match="expected uint8 or a float type"):
         decompose(photo.long())

@@ -14,6 +14,7 @@ from atw_nodes.sockets import (
     Decomposed,
     Found,
     landmarks_of,
+    to_frames,
     to_low,
     to_painted,
     to_photo,
@@ -110,6 +111,23 @@ def test_other_values_stay_as_they_are(kind: torch.dtype) -> None:
 def test_images_that_are_none(image: torch.Tensor | None, text: str) -> None:
     with pytest.raises((ShapeError, InputError), match=text):
         to_photo(image)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_frames_are_bytes_where_nothing_is_lost(channels: int) -> None:
+    levels = torch.randint(0, 256, (3, 300, 20, channels))
+    image = levels / 255
+    if channels in (2, 4):
+        image[..., -1] = 0.1234  # alpha counts for nothing
+    frames = to_frames(image)
+    want = levels[..., :3] if channels > 2 else levels[..., :1].expand(-1, -1, -1, 3)
+    assert frames.dtype == torch.uint8 and torch.equal(frames.movedim(1, -1).long(), want)
+    image[2, 299, 19, 0] = 0.1234
+    frames = to_frames(image)
+    assert frames.dtype == torch.float32 and torch.equal(frames[:, 0], image[..., 0])
+    image[1, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="frames holds NaN"):
+        to_frames(image)
 
 
 def test_small_images_keep_their_size_and_values() -> None:

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from atw_nodes.detail import DETAILS
+from atw_nodes.kernels import BACKENDS
+from atw_nodes.reswarp import ReswarpConfig
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "recipes"))
 
@@ -133,6 +137,17 @@ def test_released_graphs_still_mean_the_same(path: Path) -> None:
 )
 def test_values_are_checked(kind: Any, options: dict[str, Any], value: Any, fine: bool) -> None:
     assert allowed(kind, options, value) is fine
+
+
+def test_nodes_of_reswarp_offer_all_its_settings() -> None:
+    kinds = {n for n in NODES if "mode" in widgets(INFO[n])} - {"ATWTrainer"}
+    assert len(kinds) == 5
+    for kind in kinds:
+        assert widgets(INFO[kind])[-2:] == ["detail", "backend"], "where old graphs do not see them"
+        for name, choices in (("detail", DETAILS), ("backend", BACKENDS)):
+            _, options = spec_of(INFO[kind], name)
+            assert options["advanced"] and options["options"] == list(choices)
+            assert options["default"] == getattr(ReswarpConfig(), name)
 
 
 def test_every_node_is_used() -> None:

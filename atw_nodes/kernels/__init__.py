@@ -11,16 +11,23 @@ import torch
 from torch import Tensor
 
 from ..tiles import ROWS, Tile
+from ..types import InputError
 from . import eager
 from .passes import IDENTITY, Pass
 
-__all__ = ["BACKENDS", "IDENTITY", "Backend", "Pass", "opencv_works", "run"]
+__all__ = ["BACKENDS", "IDENTITY", "Backend", "Pass", "check_backend", "opencv_works", "run"]
 
 _LOG = logging.getLogger(__name__)
 
 
 Backend = Literal["auto", "torch", "opencv"]
 BACKENDS: tuple[Backend, ...] = get_args(Backend)
+
+
+def check_backend(name: str) -> None:
+    """Raise ``InputError`` unless there is a backend of that name."""
+    if name not in BACKENDS:
+        raise InputError(f"backend {name!r} is unknown; expected one of {', '.join(BACKENDS)}")
 
 
 def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS, backend: Backend = "auto") -> None:

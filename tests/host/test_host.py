@@ -223,6 +223,17 @@ def test_saved_with_a_codec_of_ones_choice(server: Server, inputs: dict[str, str
         assert container.streams.video[0].codec_context.codec.canonical_name == name
 
 
+def test_how_reswarp_does_it_can_be_chosen(server: Server) -> None:
+    made = []
+    for how in ({}, {"detail": "sharp", "backend": "torch"}, {"detail": "none"}):
+        prompt = reswarp(parts(n1_size=1024))
+        prompt["8"]["inputs"] |= how
+        (file,) = server.files(server.good(images(prompt, ["8", 0])), "99")
+        made.append(np.asarray(Image.open(file).convert("RGB")).astype(int))
+    plain, same, soft = made
+    assert abs(same - plain).max() <= 1 and abs(soft - plain).max() > 1
+
+
 def test_a_codec_that_does_not_fit_is_refused(server: Server) -> None:
     text = server.error(saved(parts(n7_frames=2), format="webm", codec="h265"))
     assert ".webm does not take h265; choose av1 or vp9 for it" in text

@@ -142,7 +142,7 @@ def test_a_frame_of_another_photo_is_refused(server: Server, units: str) -> None
         "5": node("ATWLoadModel", checkpoint=units, hub=""),
         "1": sliders(wires={"image": ["2", 0], "frame": ["4", 0], "model": ["5", 0]}),
     }
-    assert "make the frame on this image" in server.error(prompt)
+    assert "make the frame for this photo" in server.error(prompt)
 
 
 # --- made by hand -----------------------------------------------------------------------------------------

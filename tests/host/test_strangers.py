@@ -245,4 +245,4 @@ def test_parts_of_different_sizes(server: Server) -> None:
 def test_a_frame_of_another_photo(server: Server) -> None:
     prompt = parts(n4_image=["90", 0]) | {"90": picture("bytes", 200, 200)}
     text = server.error(images(prompt, ["4", 0]))
-    assert "face frame belongs to a photo of 256x256, this one is 200x200" in text
+    assert "the frame belongs to a photo of 256x256, this one is 200x200" in text
