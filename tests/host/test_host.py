@@ -27,6 +27,7 @@ LENGTHS = {
     "9-driven-by-a-table": 100,
     "11-animate-a-video": 16,
     "12-driven-by-a-video": 32,
+    "14-make-any-animator-hd": 16,
 }  # frames, else 24
 RELEASED = sorted(
     p for p in (ROOT / "tests" / "workflows_released").rglob("*.json") if p.name != "object_info.json"
