@@ -246,10 +246,17 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
     return 1 / (1 + (soft / threshold) ** 4)
 
 
-def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig) -> Correction:
-    """C = up(R - down(W)), octave by octave; the gate takes off (1 - gate)·(W - up(down(W)))."""
+def _aligned(
+    residuals: Residuals, field: Tensor, refined: Tensor, config: ReswarpConfig, whole: Tensor | None = None
+) -> Correction:
+    """C = up(R - down(W)), octave by octave; the gate takes off (1 - gate)·(W - up(down(W))). whole: W of all
+    of the photo, where it is made already.
+    """
     frame = residuals.frame
-    down = (_downsampled_warp if frame.is_whole else _canonical_warp)(residuals, field, config)
+    if frame.is_whole:
+        down = _downsampled_warp(residuals, field, config, whole)
+    else:
+        down = _canonical_warp(residuals, field, config)
     side = _frame_size(residuals, 1 << 30)
     target = (frame.height, frame.width) if frame.is_whole else (side, side)
 
@@ -262,8 +269,10 @@ def _aligned(residuals: Residuals, field: Tensor, refined: Tensor, config: Reswa
     return Correction(detailed(add, refined, drop, config.detail, config.upsample), dropped)
 
 
-def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:
-    """down(W) of a whole image, from its level, strip by strip: [1,3,S,S]."""
+def _downsampled_warp(
+    residuals: Residuals, field: Tensor, config: ReswarpConfig, whole: Tensor | None = None
+) -> Tensor:
+    """down(W) of a whole image, from its level or from ``whole``, strip by strip: [1,3,S,S]."""
     (level, frame), size = residuals.level, residuals.size
     if level is residuals.photo and config.interleaves(level):
         level = residuals.pixels
@@ -276,9 +285,12 @@ def _downsampled_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig
     for a in range(0, size, step):
         part = rows.part(a, a + step)
         first, last = part.span()
-        strip = _strip(out, last - first, frame.width, config)
-        p = Pass(level, shift, _below(inverse, first), _below(IDENTITY, first))
-        run(p, strip, _all(strip), config.rows, config.backend)
+        if whole is None:
+            strip = _strip(out, last - first, frame.width, config)
+            p = Pass(level, shift, _below(inverse, first), _below(IDENTITY, first))
+            run(p, strip, _all(strip), config.rows, config.backend)
+        else:
+            strip = to_float(whole[..., first:last, :])
         if even:
             out[..., a : a + step, :] = F.avg_pool2d(strip, cell)
         else:
@@ -346,6 +358,24 @@ def correction(residuals: Residuals, field: Tensor, refined: Tensor, config: Res
     """C of one frame, by the config's mode. Of a whole image, only in the aligned mode."""
     make = _aligned if config.mode is ReswarpMode.ALIGNED else _in_frame
     return make(residuals, field, refined, config)
+
+
+def _composed(
+    residuals: Residuals, photo: Tensor, field: Tensor, refined: Tensor, config: ReswarpConfig, out: Tensor
+) -> None:
+    """A frame: W, and then what is added to it. Where C comes from the whole photo's own W, that is made
+    once: OpenCV's, which is bytes, lies in ``out`` meanwhile.
+    """
+    frame = residuals.frame
+    once = config.mode is ReswarpMode.ALIGNED and frame.is_whole and not out.is_cuda
+    if not once or residuals.level[0] is not residuals.photo:
+        _write(photo, frame, field, correction(residuals, field, refined, config), out, config)
+        return
+    p = Pass(photo, in_pixels(field, frame), frame.inverse())
+    w = out if config.interleaves(photo) else torch.empty_like(out, dtype=working_type(photo))
+    run(p, w, frame.bounds(), config.rows, config.backend)
+    add, drop = _aligned(residuals, field, refined, config, w)
+    run(replace(p, add=add, drop=drop, warped=w), out, frame.bounds(), config.rows, config.backend)
 
 
 def _write(
@@ -428,5 +458,5 @@ def _frames(
                     vanilla = config.mode is ReswarpMode.VANILLA
                     _whole([photo, residuals.low] if vanilla else residuals.levels, field, r, config, out)
                 else:
-                    _write(photo, frame, field, correction(residuals, field, r, config), out, config)
+                    _composed(residuals, photo, field, r, config, out)
         yield out

@@ -37,7 +37,7 @@ def run(p: Pass, out: Tensor, box: Tile, rows: int = ROWS, backend: Backend = "a
     "auto", the fused kernel on CUDA devices where it works, OpenCV on CPUs where it is there and as accurate
     as torch. rows: of the tiles that are worked on at a time; fewer need less memory.
     """
-    if backend != "torch" and out.device.type == "cuda" and p.fusible and fused_works(out.device):
+    if backend != "torch" and out.is_cuda and p.warped is None and p.fusible and fused_works(out.device):
         from . import fused
 
         fused.run(p, out, box)

@@ -91,6 +91,11 @@ class Run:
         return Table(values[0].to(self.kind), axis(a, x, width, m, mode), axis(d, y, height, n, mode))
 
     def tile(self, at: Tile) -> None:
+        if self.p.warped is not None:
+            points = None if self.p.straight else self._map(self.p.to_canonical, at)
+            self._finish(at, self._ready(at, self.p.warped), points, mask := self._mask(at))
+            self._keep(at, mask)
+            return
         points = None if self.p.straight else self._map(self.p.to_canonical, at)
         window = self._window(at, points)
         if self._split(at, window):
@@ -98,6 +103,13 @@ class Run:
         mask = self._mask(at)
         self._finish(at, self._sampled(at, window, points), points, mask)
         self._keep(at, mask)
+
+    def _ready(self, at: Tile, warped: Tensor) -> Tensor:
+        """W on a tile, of all of it: a copy."""
+        x0, y0, x1, y1 = at
+        layout = torch.contiguous_format
+        w = warped[..., y0:y1, x0:x1].to(self.kind, copy=True, memory_format=layout)
+        return w if warped.dtype == self.p.source.dtype else w.mul_(self.scale)
 
     def _split(self, at: Tile, window: Tile) -> bool:
         """Whether a tile reads so much that it was made in two halves."""

@@ -20,6 +20,7 @@ from .passes import Pass
 
 Array = np.ndarray[Any, Any]
 _FINER = 4  # cells of 16 pixels and more are brought onto a finer lattice first
+_WRITTEN = (torch.uint8, torch.float32)  # what OpenCV can write
 _MOST = 32767  # OpenCV's remap takes no larger picture
 _WHAT = 'the backend "opencv" of ResWarp'
 
@@ -149,6 +150,11 @@ class Run(eager.Run):
         self.ramps: dict[tuple[Affine, int, int], list[Array]] = {}
 
     def tile(self, at: Tile) -> None:
+        if self.p.warped is not None:
+            w = self.p.warped[0, :, at[1] : at[3], at[0] : at[2]].permute(1, 2, 0).numpy()
+            mask = self._soft(at)
+            self._put(at, w, self._added(at, w, mask), mask)
+            return
         source, origin = self.whole, (0, 0)
         if source is None:
             points = None if self.p.straight else self._map(self.p.to_canonical, at)
@@ -156,9 +162,13 @@ class Run(eager.Run):
             if self._split(at, window):
                 return
             source, origin = self._read(window), window[:2]
-        cv, (x, y) = self.cv, self._places(at, origin)
-        w = cv.remap(source, x, y, cv.INTER_LINEAR, borderMode=cv.BORDER_REPLICATE).reshape(*x.shape, -1)
-        mask = self._soft(at)
+        cv, (x, y), mask = self.cv, self._places(at, origin), self._soft(at)
+        alone = self.adds is None and mask is None and self.out.dtype == self.p.source.dtype
+        into = self._into(at) if alone and source.dtype.itemsize == self.out.element_size() else None
+        w = cv.remap(source, x, y, cv.INTER_LINEAR, dst=into, borderMode=cv.BORDER_REPLICATE)
+        if into is not None:
+            return
+        w = w.reshape(*x.shape, -1)
         self._put(at, w, self._added(at, w, mask), mask)
 
     def _read(self, window: Tile) -> Array:
@@ -225,11 +235,10 @@ class Run(eager.Run):
         """Write w + add; the source where the mask is 0."""
         cv, out = self.cv, self.out[0, :, at[1] : at[3], at[0] : at[2]]
         pixels = out.permute(1, 2, 0)
-        plain = out.dtype in (torch.uint8, torch.float32)  # what OpenCV can write
+        plain, into = out.dtype in _WRITTEN, self._into(at)
+        placed = into is not None
         kind = cv.CV_8U if out.dtype == torch.uint8 else cv.CV_32F
         scale = (1.0 if self.bytes else 255.0) if out.dtype == torch.uint8 else 1 / self.scale
-        placed = plain and pixels.stride()[1:] == (len(out), 1)  # one after the other there, too
-        into = pixels.numpy() if placed else None
         if add is not None and scale == 1:
             w = cv.add(w, add, dst=into, dtype=kind)  # rounds and clamps, to bytes
         else:
@@ -243,6 +252,12 @@ class Run(eager.Run):
             cv.mixChannels([w], list(out.numpy()), [k for c in range(len(out)) for k in (c, c)])
         if mask is not None and not kept:
             self._keep(at, torch.from_numpy(mask))
+
+    def _into(self, at: Tile) -> Array | None:
+        """[h,w,C] of the output, if OpenCV can write there: its pixels lie one after the other, too."""
+        pixels = self.out[0, :, at[1] : at[3], at[0] : at[2]].permute(1, 2, 0)
+        placed = self.out.dtype in _WRITTEN and pixels.stride()[1:] == (pixels.shape[2], 1)
+        return pixels.numpy() if placed else None
 
     def _kept(self, at: Tile, mask: Array, made: Array) -> bool:
         """Copy the source into ``made`` [h,w,C] where the mask is 0, if they are of one type."""

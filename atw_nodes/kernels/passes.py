@@ -27,7 +27,8 @@ class Pass:
 
     to_source, to_canonical: from positions in the output, in pixels, to the source's pixels and to the
     tables' unit square. minus: [1,C,h,w], up-sampled over the source's plane. add: [1,C,k,k], drop:
-    [1,1,k,k], up-sampled over the unit square. upsample: how images are up-sampled; the field always
+    [1,1,k,k], up-sampled over the unit square. warped: W [1,C,H,W], where it is made already, in the source's
+    type or float; it may be what is written into. upsample: how images are up-sampled; the field always
     bilinearly.
     """
 
@@ -39,6 +40,7 @@ class Pass:
     add: Tensor | None = None
     drop: Tensor | None = None
     feather: float = 0.0
+    warped: Tensor | None = None
     upsample: Upsampling = "bilinear"
 
     @property

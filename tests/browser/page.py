@@ -26,6 +26,8 @@ NODES = """() => app.graph._nodes.map(n => ({
 CALM = "() => app.extensionManager.setting.set('LiteGraph.Canvas.MaximumFps', 8)"
 # beside Run, on new pages and on old ones
 ARROW = "[data-testid=queue-mode-menu-trigger], [data-testid=queue-button] .p-splitbutton-dropdown"
+# a template's title; which of them a page shows first, the host's disk decides
+CARD = re.compile(r"^\s*\d+-[a-z-]+\s*$")
 DIALOG = "[role=dialog]:visible, .p-dialog:visible"
 VIEW = "() => [app.canvas.ds.scale, ...app.canvas.ds.offset]"
 FIND = "const node = app.graph._nodes.find(n => n.type === kind)"
@@ -112,7 +114,7 @@ class ComfyPage:
         offered.get_by_text(pack, exact=True).first.click()
         self.page.evaluate("() => app.graph.clear()")
         wanted = offered.get_by_text(name, exact=True).first
-        offered.get_by_text("1-smile-a-portrait", exact=True).first.hover()
+        offered.get_by_text(CARD).first.hover()
         for _ in range(40):  # cards appear as one scrolls
             if wanted.count():
                 break
