@@ -16,7 +16,7 @@ from .signals import UNITS
 from .types import InputError, SignalSpec
 
 # What else changes between the neutral photo and the smile of 82 people, on average, for each 0.9 of AU12
-# measured (recipes/dense.py): a mouth at rest is drawn down and held, and a smile lets go of that.
+# measured (recipes/smile_units.py): a mouth at rest is drawn down and held, and a smile lets go of that.
 SMILE_BRINGS: dict[str, float] = {"AU10": 0.6, "AU15": -0.5, "AU20": 0.2, "AU23": -0.25}
 BASIC: dict[str, dict[str, float]] = {
     "neutral": {},
