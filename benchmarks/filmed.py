@@ -3,9 +3,9 @@
     python benchmarks/filmed.py CLIP [CLIP ...] [--frames 24] [--every 3] [--sizes 128 256] [--sheets FOLDER]
 
 The photo is the first frame; every ``--every``-th frame is reduced so that its longer side is as given,
-which is all that ``lift`` sees; the frame itself is the truth. Nothing is made up: people talk and turn, light
-and compression change. Rows and columns: see ``lift.py``; trembling: flow warping error of the result, times
-1e4, beside the truth's own. That the frames show the whole photo is known.
+which is all that ``lift`` sees; the frame itself is the truth. Nothing is made up: people talk and turn,
+light and compression change. Rows and columns: see ``lift.py``; trembling: flow warping error of the
+result, times 1e4, beside the truth's own. That the frames show the whole photo is known.
 """
 
 from __future__ import annotations
