@@ -26,7 +26,7 @@ from .networks import Generator, GeneratorConfig
 from .types import CheckpointError, SignalSpec
 
 FORMAT, VERSION = "atw", 1
-DEFAULT = "atw-smile-128"
+DEFAULT = "atw-au-128"
 _LARGEST = {"size": 2048, "signal": 1024, "width": 1024, "motion_blocks": 64, "refine_blocks": 64}
 DETAIL = "atw-detail"  # read by detail_network.py
 FACE = "atw-face-128"  # the face network: found like a checkpoint, but no generator

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .precision import paying
 from .pyramid import downsample, upsample
 from .types import Generated, InputError, ShapeError, check_shape
-from .warp import backward_warp, inverted
+from .warp import backward_warp, identity_points, inverted, sample
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class EncoderDecoder(nn.Module):
             pad = 1 if kernel == 4 else kernel // 2
             mode = "replicate" if kernel == 7 else "zeros"
             conv = nn.Conv2d(i, o, kernel, stride, pad, bias=not normalised, padding_mode=mode)
-            activation: nn.Module | None = (nn.ReLU() if normalised else nn.ELU()) if act else None
+            activation: nn.Module | None = (nn.ReLU() if normalised else nn.ELU(inplace=True)) if act else None
             return _Layer(conv, norm(o), activation, up)
 
         def residual() -> _Residual:
@@ -227,7 +227,17 @@ def warped_low(low: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
         return coarse, field
     off = (field - upsample(average, size)).abs().amax(1, keepdim=True) * low.shape[-1]  # in pixels of low
     step = ((nn.functional.max_pool2d(downsample(off, small), 3, 1, 1) - 0.1) / 0.2).clamp(0, 1)
-    return torch.lerp(coarse, downsample(backward_warp(upsample(low, size), field), small), step), average
+    if low.requires_grad or field.requires_grad or low.is_cuda:  # looking where costs more there
+        return torch.lerp(coarse, downsample(backward_warp(upsample(low, size), field), small), step), average
+    rows, columns = (step.amax((0, 1, d)).nonzero()[:, 0] for d in (3, 2))
+    if len(rows):
+        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+        k, part = size[0] // small[0], (..., slice(y0, y1), slice(x0, x1))
+        fine = (slice(None), slice(y0 * k, y1 * k), slice(x0 * k, x1 * k))
+        points = identity_points(*size, like=field)[fine] + field.movedim(1, -1)[fine]
+        moved = nn.functional.avg_pool2d(sample(upsample(low, size), points.to(low.dtype)), k)
+        coarse[part] = torch.lerp(coarse[part], moved, step[part])
+    return coarse, average
 
 
 def _fade(height: int, width: int, like: Tensor) -> Tensor:

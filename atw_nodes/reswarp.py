@@ -290,12 +290,24 @@ def _downsampled_warp(
             p = Pass(level, shift, _below(inverse, first), _below(IDENTITY, first))
             run(p, strip, _all(strip), config.rows, config.backend)
         else:
-            strip = to_float(whole[..., first:last, :])
+            strip = whole[..., first:last, :]
         if even:
-            out[..., a : a + step, :] = F.avg_pool2d(strip, cell)
+            out[..., a : a + step, :] = _averaged(strip, cell)
         else:
+            strip = to_float(strip)
             out[..., a : a + step, :] = part.shifted(first)(columns(strip, -1), -2)
     return out
+
+
+def _averaged(strip: Tensor, cell: tuple[int, int]) -> Tensor:
+    """[1,C,h,w] in [0,1]: the mean of every ``cell`` (rows, columns) of ``strip`` [1,C,H,W]."""
+    pixels, (rows, columns) = strip[0].permute(1, 2, 0), cell
+    if not pixels.is_contiguous():
+        return F.avg_pool2d(to_float(strip), cell)
+    height, width, channels = pixels.shape  # sums of what lies side by side: a third of the time
+    lines = pixels.reshape(height // rows, rows, width * channels).to(working_type(strip)).sum(1)
+    sums = lines.reshape(len(lines), width // columns, columns, channels).sum(2)
+    return (sums / (rows * columns * (255 if strip.dtype == torch.uint8 else 1))).permute(2, 0, 1)[None]
 
 
 def _canonical_warp(residuals: Residuals, field: Tensor, config: ReswarpConfig) -> Tensor:
@@ -372,7 +384,11 @@ def _composed(
         _write(photo, frame, field, correction(residuals, field, refined, config), out, config)
         return
     p = Pass(photo, in_pixels(field, frame), frame.inverse())
-    w = out if config.interleaves(photo) else torch.empty_like(out, dtype=working_type(photo))
+    w = out
+    if not config.interleaves(photo):
+        w = torch.empty_like(out, dtype=working_type(photo))
+    elif out.stride() != photo.stride():  # OpenCV wants pixels one after the other
+        w = torch.empty_like(photo)
     run(p, w, frame.bounds(), config.rows, config.backend)
     add, drop = _aligned(residuals, field, refined, config, w)
     run(replace(p, add=add, drop=drop, warped=w), out, frame.bounds(), config.rows, config.backend)

@@ -53,11 +53,11 @@ def config(mode: str, backend: Backend | None = None) -> ReswarpConfig:
 
 
 def photo(side: int) -> Tensor:
-    """The example portrait at [1,3,side,side], uint8."""
+    """The example portrait at [1,3,side,side], uint8, its pixels one after the other, as files have them."""
     with Image.open(PORTRAIT) as image:
         image.draft("RGB", (side, side))
         image = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-        return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].contiguous()
+        return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
 
 
 def smooth_field(amount: float = 0.05) -> Tensor:
@@ -117,7 +117,8 @@ class Scene:
     def residual(self) -> Tensor:
         """What naive ResWarp keeps of the photo: I - up(L), [1,3,H,W] float32."""
         low = downsample(self.photo, (LOW, LOW))
-        return to_float(self.photo).sub_(F.interpolate(low, size=self.photo.shape[-2:], mode="bilinear"))
+        planes = to_float(self.photo).contiguous()  # which suits grid_sample best
+        return planes.sub_(F.interpolate(low, size=self.photo.shape[-2:], mode="bilinear"))
 
     def grid(self) -> Tensor:
         """[1,H,W,2] of the up-sampled motion, as ``grid_sample`` takes it."""

@@ -180,12 +180,12 @@ def our_frames(device: torch.device, side: int = OURS_SIDE, frames: int = OURS_F
     from atw_nodes.animate import animate
     from atw_nodes.checkpoints import DEFAULT, load_checkpoint
     from benchmarks.cases import photo
+    from benchmarks.stages import signals
 
     checkpoint = load_checkpoint(DEFAULT)
     checkpoint.generator.to(device)
     image = photo(side).to(device)
-    signal = torch.full((1, len(checkpoint.signal.names)), 0.4).expand(100_000, -1)
-    made = animate(image, checkpoint, signal, out=torch.empty_like(image))
+    made = animate(image, checkpoint, signals(checkpoint, 100_000), out=torch.empty_like(image))
 
     def step() -> None:
         for _ in range(frames):

@@ -32,10 +32,10 @@ TITLES = {
 }
 
 
-def signals(names: int, count: int) -> Tensor:
-    """[count,names]: there and back, every frame another."""
-    wave = 0.1 + 0.2 * (1 - torch.cos(torch.arange(count) * (2 * torch.pi / 24)))
-    return wave[:, None].expand(-1, names)
+def signals(checkpoint: Checkpoint, count: int) -> Tensor:
+    """[count,N]: a smile that comes and goes, every frame another."""
+    wave = 0.1 + 0.45 * (1 - torch.cos(torch.arange(count) * (2 * torch.pi / 24)))
+    return wave[:, None] * checkpoint.signal.preset("smiling").view(1, -1)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Clip:
 
     def frames(self, share: float = 1.0, count: int | None = None) -> Iterator[Tensor]:
         """Every frame is the same buffer."""
-        asked = signals(len(self.checkpoint.signal.names), count or self.count)
+        asked = signals(self.checkpoint, count or self.count)
         frame = box(self.image.shape[-1], share)
         return animate(
             self.image, self.checkpoint, asked, frame=frame, config=config("aligned"), out=self.out
@@ -127,6 +127,6 @@ def stages(report: Report, plan: Plan) -> None:
     report.add(
         "Stages",
         table(["median (quartiles)", *sides(plan)], filled(rows, plan)),
-        f"`{DEFAULT}`, every frame with its own signal; decomposing the photo, opening and closing the\n"
-        "file are part of the frames/s.",
+        f"`{DEFAULT}`, a smile that comes and goes, every frame with its own motion; decomposing the photo,\n"
+        "opening and closing the file are part of the frames/s.",
     )
