@@ -25,7 +25,7 @@ from torch import Tensor
 from .types import FaceFrame, ShapeError, check_shape
 
 MARGIN = 1 / 64  # of a frame, outside of which its feather mask is 0
-_SETTLED = 2e-5  # fractions of the frame, within which one more step of Newton's method is the last
+_SETTLED = 2e-6  # fractions of the frame, within which one more step of Newton's method is the last
 
 
 def sample(source: Tensor, points: Tensor) -> Tensor:

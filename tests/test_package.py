@@ -61,7 +61,7 @@ def test_installed_wheel_finds_its_checkpoint_outside_the_checkout(wheel: Path, 
         "m = c.load_checkpoint(); print(m.path.relative_to(pathlib.Path('site').resolve()), m.signal.kind)"
     )
     assert run(code, tmp_path, PYTHONPATH=str(site)).split() == [
-        str(Path("atw_nodes/models/atw-smile-128.safetensors")),
+        str(Path("atw_nodes/models/atw-au-128.safetensors")),
         "relative",
     ]
 
