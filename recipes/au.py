@@ -41,7 +41,7 @@ CONFIG = GeneratorConfig(
     conditioning="basis",
     field_scale=FINE,
     neutral_paint=True,
-    paint_box=(0.1875, 0.25, 0.8125, 0.9375),
+    paint_box=(0.1875, 0.5, 0.8125, 0.9375),
 )
 BATCH = {"motion": 8, "refine": 12}
 BATCH_GPU = {"motion": 32, "refine": 48}
