@@ -174,8 +174,8 @@ class EncoderDecoder(nn.Module):
             pad = 1 if kernel == 4 else kernel // 2
             mode = "replicate" if kernel == 7 else "zeros"
             conv = nn.Conv2d(i, o, kernel, stride, pad, bias=not normalised, padding_mode=mode)
-            activation: nn.Module | None = (nn.ReLU() if normalised else nn.ELU(inplace=True)) if act else None
-            return _Layer(conv, norm(o), activation, up)
+            kind = nn.ReLU() if normalised else nn.ELU(inplace=True)
+            return _Layer(conv, norm(o), kind if act else None, up)
 
         def residual() -> _Residual:
             return _Residual(layer(4 * w, 4 * w, 3), layer(4 * w, 4 * w, 3, act=False))
