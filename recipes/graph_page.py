@@ -10,7 +10,7 @@ LINE, WIDGET, HEAD, EDGE = 20, 24, 30, 14  # pixels: a socket, a widget, a title
 TEXT = 50  # more for a widget of several lines
 PICTURE = 230  # room below the widgets of a node that shows one
 PICTURES = ("PreviewImage", "SaveImage", "LoadImage", "ATWFaceFrame", "ATWMotionPreview", "ATWSignalPlot")
-PICTURES += ("ATWActionUnits", "ATWDataset", "ATWTrainStep", "LossGraphNode")
+PICTURES += ("ATWActionUnits", "ATWDataset", "ATWTrainStep", "ATWMetrics", "LossGraphNode")
 PROGRESS = ("ATWAnimatePortrait", "ATWGenerator", "ATWResWarp", "ATWRenderVideo")  # show their last step
 PROGRESS += ("ATWSignalFromVideo", "ATWAnimateVideo", "ATWLift", "ATWLiftVideo")
 UPLOADS = ("image_upload", "video_upload")  # a button below the name of the file
@@ -96,8 +96,7 @@ class Graph:
             {"name": n, "type": t, "links": []}
             for n, t in zip(spec["output_name"], spec["output"], strict=True)
         ]
-        hidden = sum(bool(options_of(spec, n).get("advanced")) for n in names if n)
-        height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * (len(names) - hidden) + EDGE
+        height = LINE * max(len(inputs), len(outputs), 1) + WIDGET * len(names) + EDGE
         height += TEXT * sum(bool(options_of(spec, n).get("multiline")) for n in names if n)
         height += PICTURE * (kind in PICTURES + PROGRESS) + int(self.width) * (kind in PLAYERS) + room
         self._place(kind, height, inputs, outputs, values, title)

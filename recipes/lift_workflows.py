@@ -41,7 +41,7 @@ def lifted(info: dict[str, Any]) -> Graph:
     large = g.add("ATWLift", "At the photo's size", image=image, frames=one, frame=found["frame"])["images"]
     g.add("PreviewImage", "Large", images=large)
     told = g.add("ATWMetrics", "How much of the photo's detail it has", result=large, reference=image)
-    g.add("PreviewAny", "Measured", source=told["table"])
+    g.add("PreviewAny", "Measured", 150, source=told["table"])
     g.group("A picture", first, GREEN)
     g.column(520)
     first = g.next
