@@ -341,10 +341,12 @@ def write_clip(
     fps: float | Fraction,
     metadata: Mapping[str, str],
     sound: Sound | SoundFile | None,
+    pictures: bool = True,
     **encoding: Any,  # noqa: ANN401
 ) -> None:
     """Encode ``frames`` one by one; the file appears when it is complete. size: (height, width).
 
+    pictures: on the node, of frames; the last stays, so not where the node shows the file itself.
     encoding: what ``ClipWriter`` may be told besides.
     """
     progress = Progress(count)
@@ -353,5 +355,5 @@ def write_clip(
             log.info(writer.note)
         with closing(delivered(frames, depth_on(mm.get_torch_device()))) as ready:
             for frame in ready:
-                progress.step(frame)
+                progress.step(frame if pictures else None)
                 writer.write(frame[:, :3], alpha=frame[:, 3:] if frame.shape[1] == 4 else None)

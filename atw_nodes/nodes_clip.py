@@ -194,7 +194,8 @@ class SaveVideo(io.ComfyNode):
         told["hardware"] = None if hardware == "none" else hardware
         encoding(Path(f"format {format}{suffix}"), **told)
         path, name, subfolder = output_name(filename_prefix, suffix, (width, height))
-        _write(path, workflow_of(cls.hidden), note, fps, audio, told, residuals=residuals, **rest)
+        facts, told = workflow_of(cls.hidden), told | {"pictures": False}
+        _write(path, facts, note, fps, audio, told, residuals=residuals, **rest)
         return io.NodeOutput(ui=_shown(format, name, subfolder))
 
 

@@ -73,8 +73,8 @@ class Metrics(io.ComfyNode):
         frames = planes(result, "result")
         given = [] if reference is None else planes(reference, "reference")
         judges, notes = judges_here()
-        step = Progress(len(frames)).step
-        values = measured(frames, given, wanted(signal, motion), judges, step)
+        progress = Progress(len(frames))  # no pictures: the page would keep the last, not show the plot
+        values = measured(frames, given, wanted(signal, motion), judges, lambda _: progress.step())
         if motion is not None:
             values["folds"] = folds_of(motion)
         shown = to_image(plot(lines(values, len(frames)), width, height))

@@ -20,6 +20,7 @@ NODES = """() => app.graph._nodes.map(n => ({
   id: n.id, type: n.type, mode: n.mode, pos: [...n.pos], size: [...n.size], errors: !!n.has_errors,
   known: n.type in LiteGraph.registered_node_types,
   pictures: (n.imgs || []).filter(i => i.naturalWidth > 0).length,
+  previews: (n.imgs || []).filter(i => i.src.startsWith('blob:')).length,
   videos: (n.videoContainer?.querySelectorAll('video') || []).length }))"""
 
 # drawn without a graphics card, 60 pictures a second take a core that the server needs
