@@ -10,7 +10,7 @@ F).
 
 With a ``FaceFrame`` each is W + m·C: C, the mode's result minus W, is smooth, is computed in the frame's
 canonical square and multiplied by the feather mask m; pixels with m = 0 are copied. No full-size buffer is
-made beyond the output: everything works in tiles.
+made beyond the output, but for W of photos up to 2048 x 2048: everything works in tiles.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_fram
 from .warp import backward_warp, feather_mask, identity_points
 
 _SAMPLES = 8  # a cell's side, at least, in the level that down(W) is computed from: 0.07/255 off
+_ONCE = 3 * 2048 * 2048  # values of W that may lie beside the output
 _CORRECTION = 1024  # vanilla and multiscale in a face frame: C is computed at this size at most
 
 
@@ -379,16 +380,16 @@ def _composed(
     once: OpenCV's, which is bytes, lies in ``out`` meanwhile.
     """
     frame = residuals.frame
+    fast, kind = config.interleaves(photo), working_type(photo)
+    # OpenCV wants pixels one after the other; torch's W keeps what bytes would round away
+    here = out.stride() == photo.stride() if fast else out.dtype == kind
     once = config.mode is ReswarpMode.ALIGNED and frame.is_whole and not out.is_cuda
-    if not once or residuals.level[0] is not residuals.photo:
+    once = once and residuals.level[0] is residuals.photo and (here or out.numel() <= _ONCE)
+    if not once:
         _write(photo, frame, field, correction(residuals, field, refined, config), out, config)
         return
     p = Pass(photo, in_pixels(field, frame), frame.inverse())
-    w = out
-    if not config.interleaves(photo):
-        w = torch.empty_like(out, dtype=working_type(photo))
-    elif out.stride() != photo.stride():  # OpenCV wants pixels one after the other
-        w = torch.empty_like(photo)
+    w = out if here else torch.empty_like(photo, dtype=photo.dtype if fast else kind)
     run(p, w, frame.bounds(), config.rows, config.backend)
     add, drop = _aligned(residuals, field, refined, config, w)
     run(replace(p, add=add, drop=drop, warped=w), out, frame.bounds(), config.rows, config.backend)

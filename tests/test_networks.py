@@ -237,3 +237,14 @@ def test_a_paint_box_repaints_what_is_inside_and_nothing_else() -> None:
     assert float((boxed - all_of_it)[middle].abs().max()) < 0.1 * float(change) and float(change) > 0
     with pytest.raises(InputError, match="holds nothing; expected left < right"):
         GeneratorConfig(2, paint_box=(0.5, 0.0, 0.5, 1.0))
+
+
+def test_a_step_is_warped_finely_where_it_is_as_everywhere() -> None:
+    """Without gradients only around the step, with them all over: the same picture."""
+    low, field = torch.rand(1, 3, 32, 32), torch.zeros(1, 2, 64, 64)
+    field[..., 20:40, 30:44] = 0.1
+    around, average = warped_low(low, field)
+    everywhere, same = warped_low(low, field.clone().requires_grad_())
+    assert torch.equal(average, same) and torch.allclose(around, everywhere, atol=1e-6)
+    plain = backward_warp(low, average)
+    assert not torch.allclose(around, plain, atol=1e-2) and torch.equal(around[..., :4, :], plain[..., :4, :])

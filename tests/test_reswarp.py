@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from atw_nodes import reswarp as R
 from atw_nodes import tiles
 from atw_nodes.frames import frame_from_box, frame_from_eyes
+from atw_nodes.kernels import Backend
 from atw_nodes.pyramid import area_taps, downsample, pyramid_sizes
 from atw_nodes.reswarp import (
     ReswarpConfig,
@@ -181,6 +183,32 @@ def test_uint8_frames_are_the_float_frames_rounded() -> None:
         exact = one(photo.double() / 255, field.double(), refined.double(), ReswarpConfig(mode))
         assert small.dtype == torch.uint8
         assert float((small.double() - exact.clamp(0, 1) * 255).abs().max()) < most
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("sides", [(512, 384), (500, 390)])  # whole cells of 128 or not
+def test_w_is_made_once_and_nothing_shows_of_it(backend: Backend, sides: tuple[int, int]) -> None:
+    """However the buffer lies in memory; and as if W were made a second time to be written."""
+    photo, field, refined = (
+        (photo_like(*sides) * 255).round().byte(),
+        smooth_field(),
+        torch.rand(1, 3, 128, 128),
+    )
+    config = ReswarpConfig(backend=backend)
+    for image in (photo, photo.float() / 255):
+        residuals = decompose(image)
+        frames = []
+        for layout in (torch.contiguous_format, torch.channels_last):
+            buffer = torch.empty_like(image, memory_format=layout)
+            motion = Motion(field, torch.ones(1))
+            frames.append(next(reswarp(residuals, motion, refined, config, out=buffer)).clone())
+        scale = 1 if image.dtype == torch.uint8 else 255
+        apart = float((frames[0].float() - frames[1].float()).abs().mean()) * scale
+        assert apart < 1e-3  # sums in another order
+        twice, at = torch.empty_like(image), residuals.frame
+        c = R.correction(residuals, field, refined, config)
+        R._write(image, at, field, c, twice, config)
+        assert float((frames[0].float() - twice.float()).abs().max()) * scale <= 1.01
 
 
 def test_a_float_photo_keeps_values_between_steps_and_outside_the_range() -> None:
