@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .animate import generate
     from .checkpoints import Checkpoint, load_checkpoint, save_checkpoint
     from .expressions import with_presets
     from .faces import Face, face_from_landmarks, find, track
     from .frames import frame_from_box, frame_from_eyes, frame_from_landmarks, frame_from_mask
+    from .generation import generate
     from .images import Photo, read_photo, write_still
     from .keyframes import parse_keyframes, parse_units
     from .networks import Generator, GeneratorConfig
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .video import ClipWriter
 
 _HOME = {
-    "animate": ("generate",),
+    "generation": ("generate",),
     "checkpoints": ("Checkpoint", "load_checkpoint", "save_checkpoint"),
     "expressions": ("with_presets",),
     "faces": ("Face", "face_from_landmarks", "find", "track"),

@@ -2,110 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .checkpoints import Checkpoint
-from .folds import smoothed
+from .generation import Job, Low, batch_on, generation
 from .reswarp import Residuals, ReswarpConfig, decompose
 from .several import composite
+from .threads import in_order, separate
 from .types import FaceFrame, Motion, ShapeError, check_shape
-from .warp import feather_mask, identity_points
+
+_BESIDE = 1 << 29  # bytes that frames made beside one another may take
 
 
-class Low(NamedTuple):
-    """The generator's results for a few consecutive frames, at its own size."""
+def beside(photo: Tensor, batch: int = 1) -> int:
+    """How many jobs of ``batch`` frames of ``photo`` are best done at a time, each by a thread of its own.
 
-    motion: Motion  # [b] frames
-    coarse: Tensor  # [b,3,S,S]
-    refined: Tensor  # [b,3,S,S]
-
-
-def batch_on(device: torch.device) -> int:
-    """Frames that the generator makes at a time: a CPU gains nothing from many, and cancelling waits for
-    them; a GPU is done with many as soon as with one.
+    On a CPU as many as there are threads, since no operator waits for the others then; where frames are
+    large, one by one. A GPU has no use for threads.
     """
-    return 1 if device.type == "cpu" else 32
-
-
-@torch.no_grad()
-def generate(
-    checkpoint: Checkpoint,
-    residuals: Residuals,
-    signal: Tensor,
-    weights: Sequence[float] | None = None,
-    batch: int = 8,
-    smooth: float = 0.0,
-) -> Iterator[Low]:
-    """The low-resolution side of a clip, ``batch`` frames at a time; memory does not grow with the clip.
-
-    signal: [1,N], animated by ``weights`` (one a frame): the motion is predicted once and interpolated
-    (attribute-driven); or [T,N], one signal a frame, each with its own motion (example-driven). A weight of
-    0, and a signal of a relative model that asks for no change, is the photo itself. Of a generator with a
-    basis, which costs one pass a clip, each frame's motion is its own sum in either case. smooth: every
-    motion after a Gaussian of so many per cent of the frame's side (``folds.smoothed``).
-    """
-    generator, spec = checkpoint.generator, checkpoint.signal
-    check_shape(signal, "TN", "signal")
-    if weights is not None and len(signal) != 1:
-        raise ShapeError(f"weights were given with {len(signal)} signals; weights interpolate a single one")
-    device = next(generator.parameters()).device
-    low, mask = residuals.low.to(device, torch.float32), residuals.mask().to(device, torch.float32)
-    signal = signal.to(device, torch.float32)
-    basis = generator.basis(low) if generator.config.conditioning == "basis" else None  # once a photo
-    if basis is not None and weights is not None:  # a share of the sum, inverted, is not that of its inverse
-        signal, weights = torch.as_tensor(weights, device=device, dtype=signal.dtype)[:, None] * signal, None
-    relative = spec.kind == "relative"
-    # a relative signal that asks for no change has weight 0
-    asks = (signal != 0).any(1).float() if relative else torch.ones(len(signal), device=device)
-    if weights is not None:
-        base = _smooth(Motion(generator.predict_motion(low, signal, mask, basis), asks), smooth, residuals)
-        for start in range(0, len(weights), batch):
-            yield from refine(checkpoint, low, signal, base.scaled(weights[start : start + batch]), batch)
-        return
-    for start in range(0, len(signal), batch):
-        now = signal[start : start + batch]
-        image = low.expand(len(now), -1, -1, -1)
-        motion = Motion(generator.predict_motion(image, now, mask, basis), asks[start : start + batch])
-        motion = _smooth(motion, smooth, residuals)
-        yield Low(motion, *generator.refine_warped(image, now, motion.field))
-
-
-def _smooth(motion: Motion, sigma: float, residuals: Residuals) -> Motion:
-    """``smoothed``, and still without a step at the frame's edge."""
-    if sigma == 0:
-        return motion
-    soft, (height, width) = smoothed(motion, sigma), motion.field.shape[-2:]
-    mask = feather_mask(identity_points(height, width, like=soft.field)[0], residuals.frame.feather)
-    return Motion(soft.field * mask, soft.weight)
-
-
-@torch.no_grad()
-def refine(
-    checkpoint: Checkpoint, low: Tensor, signal: Tensor, motion: Motion, batch: int = 8
-) -> Iterator[Low]:
-    """Coarse and refined images of ``low`` [1,3,S,S] under a motion made before, ``batch`` frames at a time.
-
-    signal: [1,N], of which each frame carries its weight's share, or [T,N], one a frame. Everything on the
-    generator's device.
-    """
-    check_shape(signal, "TN", "signal")
-    if len(signal) not in (1, len(motion)):
-        raise ShapeError(
-            f"motion has {len(motion)} frames but the signal has {len(signal)} steps; "
-            "give one step, or one a frame"
-        )
-    for start in range(0, len(motion), batch):
-        part = motion[start : start + batch]
-        now = signal[start : start + batch] if len(signal) > 1 else signal.expand(len(part), -1)
-        if len(signal) == 1 and checkpoint.signal.kind == "relative":
-            now = now * part.weight[:, None]
-        image = low.expand(len(part), -1, -1, -1)
-        yield Low(part, *checkpoint.generator.refine_warped(image, now, part.field))
+    count = separate(photo.device)
+    return count if (count + 1) * batch * photo.numel() * photo.element_size() <= _BESIDE else 1
 
 
 def animate(
@@ -143,7 +66,7 @@ def animate_all(
     """``animate`` of several faces in one photo, each in its frame, in one pass (``several.composite``).
 
     signals: one a face, in the order of ``frames``, all equally long; or one for all faces. smooth: see
-    ``generate``. watch: is shown the faces' motions, a few frames at a time, before those are made.
+    ``generate``. watch: is shown the faces' motions, a few frames at a time, before those are yielded.
     """
     check_shape(photo, "1CHW", "photo")
     if not frames or len(signals) not in (1, len(frames)):
@@ -175,11 +98,92 @@ def _render(
     colour = None if out is None else out[:, :3]
     alpha = photo[:, 3:] if photo.shape[1] == 4 else None
     batch = batch_on(next(checkpoint.generator.parameters()).device)
-    made = [generate(checkpoint, f, s, weights, batch, smooth) for f, s in zip(faces, signals, strict=True)]
-    for lows in zip(*made, strict=True):
+    made = [generation(checkpoint, f, s, weights, batch, smooth) for f, s in zip(faces, signals, strict=True)]
+    steps = len(signals[0]) if weights is None else len(weights)
+    count = min(beside(photo, batch), math.ceil(steps / batch))
+    return rendered(faces, made, config, colour, alpha, count, watch)
+
+
+def rendered(
+    faces: Sequence[Residuals],
+    jobs: Sequence[Iterator[Job]],
+    config: ReswarpConfig | None,
+    out: Tensor | None,
+    alpha: Tensor | None = None,
+    count: int = 1,
+    watch: Callable[[Sequence[Motion]], None] | None = None,
+) -> Iterator[Tensor]:
+    """``frames_of`` what the ``jobs`` make, an iterator a face, all in step. count: jobs at a time
+    (``beside``). watch: see ``animate_all``.
+    """
+    steps = zip(*jobs, strict=True)
+    if count < 2:
+        yield from _one_by_one(faces, steps, config, out, alpha, watch)
+        return
+    for face in faces:
+        face.prepare(config or ReswarpConfig())
+    places = _Places(faces, config, out, alpha)
+    with closing(in_order((partial(places.made, step) for step in steps), count)) as ready:
+        for motions, frames in ready:
+            if watch is not None:
+                watch(motions)
+            yield from map(places.shown, frames)
+
+
+def _one_by_one(
+    faces: Sequence[Residuals],
+    steps: Iterator[Sequence[Job]],
+    config: ReswarpConfig | None,
+    out: Tensor | None,
+    alpha: Tensor | None,
+    watch: Callable[[Sequence[Motion]], None] | None,
+) -> Iterator[Tensor]:
+    """``rendered``, each frame by all threads."""
+    filled = False
+    for step in steps:
+        lows = [job() for job in step]
         if watch is not None:
             watch([low.motion for low in lows])
-        yield from frames_of(faces, lows, config, colour, alpha)
+        yield from frames_of(faces, lows, config, out, alpha, filled)
+        filled = out is not None
+
+
+class _Places:
+    """Where frames are made beside one another: each in a place of its own, which is used again."""
+
+    def __init__(
+        self,
+        faces: Sequence[Residuals],
+        config: ReswarpConfig | None,
+        out: Tensor | None,
+        alpha: Tensor | None,
+    ) -> None:
+        self.faces, self.config, self.out, self.alpha = faces, config, out, alpha
+        self.free: list[Tensor] = []  # every one holds a frame of this clip
+
+    def made(self, step: Sequence[Job]) -> tuple[list[Motion], list[Tensor]]:
+        """The faces' motions and their frames; in any thread."""
+        lows = [job() for job in step]
+        each = ([low.frame(k) for low in lows] for k in range(len(lows[0].motion)))
+        return [low.motion for low in lows], list(map(self._frame, each))
+
+    def _frame(self, lows: Sequence[Low]) -> Tensor:
+        try:
+            used = self.free.pop()
+        except IndexError:
+            used = None
+        place = torch.empty_like(self.out) if self.out is not None and used is None else used
+        (frame,) = frames_of(self.faces, lows, self.config, place, self.alpha, used is not None)
+        if self.alpha is not None and place is not None:
+            self.free.append(place)
+        return frame
+
+    def shown(self, frame: Tensor) -> Tensor:
+        """``frame``, in ``out`` if that was given and has as many channels."""
+        if self.out is None or self.alpha is not None:
+            return frame
+        self.free.append(frame)
+        return self.out.copy_(frame)
 
 
 def frames_of(
@@ -188,12 +192,13 @@ def frames_of(
     config: ReswarpConfig | None,
     out: Tensor | None,
     alpha: Tensor | None = None,
+    filled: bool = False,
 ) -> Iterator[Tensor]:
     """High-resolution frames of the generator's results, one of ``lows`` a face; ``alpha`` [1,1,H,W] moves
-    along and is their fourth channel.
+    along and is their fourth channel. filled: see ``composite``.
     """
     motions = [Motion(low.motion.field, low.motion.weight.cpu()) for low in lows]  # read one by one
-    frames = composite(faces, motions, [low.refined for low in lows], config, out)
+    frames = composite(faces, motions, [low.refined for low in lows], config, out, filled)
     if alpha is None:
         yield from frames
         return

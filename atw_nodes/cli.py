@@ -244,7 +244,7 @@ def _sheet_rows(
     config: ReswarpConfig,
     smooth: float,
 ) -> list[list[Tensor]]:
-    from .animate import generate
+    from .generation import generate
     from .pyramid import to_float, upsample
     from .reswarp import decompose, reswarp
     from .sheets import motion_view, residual_view

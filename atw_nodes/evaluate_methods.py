@@ -14,13 +14,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .animate import frames_of, generate
+from .animate import frames_of
 from .checkpoints import Checkpoint
 from .clips import probe, read_frames
 from .driving import vectors
 from .evaluate_pairs import Case, Pair
 from .files import STILL_SUFFIXES, in_order
 from .folds import fold_share
+from .generation import generate
 from .images import read_photo
 from .metrics_networks import Enlarger
 from .pyramid import Upsampling, to_float, upsample

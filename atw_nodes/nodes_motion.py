@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import comfy.model_management as mm
@@ -14,8 +15,8 @@ import torch.nn.functional as F
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from .animate import Low
 from .driving import Driving
+from .generation import Low
 from .host import Model, Progress, check_fits, collected, render, room_for, signals_for, to_image
 from .nodes_guard import guarded, schema
 from .nodes_parts import (
@@ -43,6 +44,7 @@ from .sockets import (
     to_painted,
     to_photo,
 )
+from .threads import in_order, separate
 from .types import FaceFrame, InputError, Motion
 
 
@@ -99,9 +101,10 @@ class GeneratorNode(io.ComfyNode):
         faded = frame is not None or (motion is not None and motion.masked)
         for make in lows:
             some = []
-            for batch in make(0, Room.on(device).batch):
-                some.append(_kept(batch))
-                progress.step(batch.refined, len(batch.refined))
+            with closing(in_order(make(0, Room.on(device).batch), separate(device))) as ready:
+                for batch in ready:
+                    some.append(_kept(batch))
+                    progress.step(batch.refined, len(batch.refined))
             field, weight, *images = (torch.cat(t) for t in zip(*some, strict=True))
             moved.append(Moved(Motion(field, weight), faded))
             coarse.append(images[0])

@@ -14,8 +14,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from .animate import Low, batch_on, frames_of, generate, refine
+from .animate import beside, rendered
 from .checkpoints import Checkpoint
+from .generation import Job, Low, batch_on, generation, refine
 from .reswarp import Residuals, ReswarpConfig
 from .sockets import Decomposed, Moved, masked
 from .tiles import ROWS
@@ -45,7 +46,7 @@ class Room:
         return None if self.device.type == "cpu" else Room(torch.device("cpu"), 1)
 
 
-Lows: TypeAlias = Callable[[int, int], Iterator[Low]]  # (first frame, batch) -> the generator's side of it
+Lows: TypeAlias = Callable[[int, int], Iterator[Job]]  # (first frame, batch) -> the generator's side of it
 
 
 def needed(parts: Decomposed) -> int:
@@ -61,10 +62,10 @@ def predicted(
 ) -> Lows:
     """The model's own motion: of a single step scaled by ``weights``, or of every step of ``signal``."""
 
-    def lows(start: int, batch: int) -> Iterator[Low]:
+    def lows(start: int, batch: int) -> Iterator[Job]:
         if weights is None:
-            return generate(checkpoint, residuals, signal[start:], None, batch)
-        return generate(checkpoint, residuals, signal, weights[start:], batch)
+            return generation(checkpoint, residuals, signal[start:], None, batch)
+        return generation(checkpoint, residuals, signal, weights[start:], batch)
 
     return lows
 
@@ -97,11 +98,12 @@ def resting(residuals: Residuals, count: int) -> Lows:
     """A face that keeps still for ``count`` frames."""
     low = residuals.low
 
-    def lows(start: int, batch: int) -> Iterator[Low]:
+    def lows(start: int, batch: int) -> Iterator[Job]:
         for k in range(start, count, batch):
             n = min(batch, count - k)
             some = low.expand(n, -1, -1, -1)
-            yield Low(Motion(low.new_zeros(n, 2, *low.shape[-2:]), low.new_zeros(n)), some, some)
+            still = Low(Motion(low.new_zeros(n, 2, *low.shape[-2:]), low.new_zeros(n)), some, some)
+            yield lambda still=still: still
 
     return lows
 
@@ -135,7 +137,7 @@ def refined(checkpoint: Checkpoint, residuals: Residuals, signal: Tensor, moved:
             "step, or one a frame, or no motion"
         )
 
-    def lows(start: int, batch: int) -> Iterator[Low]:
+    def lows(start: int, batch: int) -> Iterator[Job]:
         device = next(checkpoint.generator.parameters()).device
         low = residuals.low.to(device, torch.float32)
         for k in range(start, len(moved), batch):
@@ -150,10 +152,11 @@ def refined(checkpoint: Checkpoint, residuals: Residuals, signal: Tensor, moved:
 def painted(residuals: Residuals, moved: Moved, images: Tensor) -> Lows:
     """A motion and its repainted images [T,3,S,S], both made before."""
 
-    def lows(start: int, batch: int) -> Iterator[Low]:
+    def lows(start: int, batch: int) -> Iterator[Job]:
         for k in range(start, len(moved), batch):
             some = images[k : k + batch].float()
-            yield Low(masked(moved.part(k, k + batch), moved, residuals), some, some)
+            made = Low(masked(moved.part(k, k + batch), moved, residuals), some, some)
+            yield lambda made=made: made
 
     return lows
 
@@ -235,5 +238,5 @@ def _once(
     given = [f.residuals for f in parts.faces]
     here = [replace(r, photo=photo, low=r.low.to(room.device)) for r in given]
     buffer, config = torch.empty_like(photo), replace(config, rows=room.rows)
-    for some in zip(*(make(start, room.batch) for make in lows), strict=True):
-        yield from frames_of(here, some, config, buffer, alpha)
+    jobs = [make(start, room.batch) for make in lows]
+    return rendered(here, jobs, config, buffer, alpha, beside(photo, room.batch))

@@ -153,6 +153,18 @@ class Residuals:
         """``levels`` of ``square``."""
         return gaussian_pyramid(self.square, self.size)
 
+    def prepare(self, config: ReswarpConfig) -> None:
+        """Make now what is made once a clip, before frames are made beside one another."""
+        interleaved, aligned = config.interleaves(self.photo), config.mode is ReswarpMode.ALIGNED
+        if interleaved and (aligned or not self.frame.is_whole):
+            self.pixels  # noqa: B018
+        if aligned:
+            self.level  # noqa: B018
+        elif not self.frame.is_whole:
+            self.square_levels  # noqa: B018
+        elif config.mode is ReswarpMode.MULTISCALE:
+            self.levels  # noqa: B018
+
     def residual(self, mode: Upsampling = "bilinear") -> Tensor:
         """I - up(L) of the frame: [1,3,H,W] for the whole image, else the frame's canonical square at its own
         size.
@@ -419,9 +431,13 @@ def check_motion(residuals: Residuals, motion: Motion, refined: Tensor) -> None:
         )
 
 
-def warped(residuals: Residuals, motion: Motion, out: Tensor | None = None) -> Iterator[Tensor]:
-    """W alone, frame by frame: the photo (or any [1,C,H,W] in its place) moved, nothing added."""
-    return _frames(residuals, motion, None, ReswarpConfig(), out)
+def warped(
+    residuals: Residuals, motion: Motion, out: Tensor | None = None, filled: bool = False
+) -> Iterator[Tensor]:
+    """W alone, frame by frame: the photo (or any [1,C,H,W] in its place) moved, nothing added. filled: see
+    ``reswarp``.
+    """
+    return _frames(residuals, motion, None, ReswarpConfig(), out, filled)
 
 
 def reswarp(
@@ -430,16 +446,18 @@ def reswarp(
     refined: Tensor,
     config: ReswarpConfig | None = None,
     out: Tensor | None = None,
+    filled: bool = False,
 ) -> Iterator[Tensor]:
     """High-resolution frames, one by one: each [1,3,H,W] in the photo's type (uint8 rounded; float not
     clamped).
 
     motion: T fields, already masked by the frame's feather (``Residuals.mask``). refined: [T,3,S,S] in [0,1].
     A frame of weight 0 is the photo, bit for bit. out: a buffer like the photo; if given, every frame is
-    written into it and it is what is yielded, so use or copy a frame before asking for the next.
+    written into it and it is what is yielded, so use or copy a frame before asking for the next. filled: it
+    holds a frame of the same photo with the same face already, so what is around the face need not be copied.
     """
     check_motion(residuals, motion, refined)
-    return _frames(residuals, motion, refined, config or ReswarpConfig(), out)
+    return _frames(residuals, motion, refined, config or ReswarpConfig(), out, filled)
 
 
 def _frames(
@@ -448,12 +466,13 @@ def _frames(
     refined: Tensor | None,
     config: ReswarpConfig,
     buffer: Tensor | None,
+    filled: bool,
 ) -> Iterator[Tensor]:
     frame, kind = residuals.frame, working_type(residuals.photo)
     paper = refined is not None and frame.is_whole and config.mode is not ReswarpMode.ALIGNED
     photo = residuals.photo if paper or not config.interleaves(residuals.photo) else residuals.pixels
     left, top, right, bottom = frame.bounds()
-    fresh = True
+    fresh = not filled
     for t, weight in enumerate(motion.weight.tolist()):
         out = torch.empty_like(photo) if buffer is None else buffer
         still = weight == 0

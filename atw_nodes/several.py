@@ -34,23 +34,24 @@ def composite(
     refined: Sequence[Tensor] | None,
     config: ReswarpConfig | None = None,
     out: Tensor | None = None,
+    filled: bool = False,
 ) -> Iterator[Tensor]:
     """High-resolution frames of one photo with N faces, one by one, as ``reswarp`` gives them of one.
 
     faces: the photo as ``decompose`` splits it with each face's frame. motions, refined: one a face, in the
-    same order, T frames each; a face of weight 0 keeps still. refined None: W alone. Their order changes
-    nothing. A single face is ``reswarp`` itself (or ``warped``), bit for bit.
+    same order, T frames each; a face of weight 0 keeps still. refined None: W alone. filled: see
+    ``reswarp``. Their order changes nothing. A single face is ``reswarp`` itself (or ``warped``), bit for
+    bit.
     """
     _check(faces, motions, refined)
     if len(faces) == 1 and refined is None:
-        return warped(faces[0], motions[0], out)
+        return warped(faces[0], motions[0], out, filled)
     if len(faces) == 1 and refined is not None:
-        return reswarp(faces[0], motions[0], refined[0], config, out)
+        return reswarp(faces[0], motions[0], refined[0], config, out, filled)
     order = sorted(range(len(faces)), key=lambda i: faces[i].frame.matrix)
     given = None if refined is None else [refined[i] for i in order]
-    return _frames(
-        [faces[i] for i in order], [motions[i] for i in order], given, config or ReswarpConfig(), out
-    )
+    config = config or ReswarpConfig()
+    return _frames([faces[i] for i in order], [motions[i] for i in order], given, config, out, filled)
 
 
 def _check(faces: Sequence[Residuals], motions: Sequence[Motion], refined: Sequence[Tensor] | None) -> None:
@@ -97,13 +98,15 @@ def _frames(
     refined: Sequence[Tensor] | None,
     config: ReswarpConfig,
     buffer: Tensor | None,
+    filled: bool,
 ) -> Iterator[Tensor]:
     photo, kind = faces[0].photo, working_type(faces[0].photo)
     planes = [Plane(f.frame, kind, photo.device) for f in faces]
     rivals = [
         [q for q in planes if q is not p and _common(p.frame.bounds(), q.frame.bounds())] for p in planes
     ]
-    stale: list[Tile] | None = None  # what the buffer holds that is not the photo; None: everything
+    # what the buffer holds that is not the photo; None: everything
+    stale: list[Tile] | None = [f.frame.bounds() for f in faces] if filled else None
     for t in range(len(motions[0])):
         out = torch.empty_like(photo) if buffer is None else buffer
         if stale is None or buffer is None:

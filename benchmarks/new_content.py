@@ -23,11 +23,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from units import MEASURED, RIDGE, Judge, photos
 
-from atw_nodes.animate import Low, generate
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint
 from atw_nodes.data import read_faces
 from atw_nodes.detail import DETAILS, Detail
 from atw_nodes.frames import frame_from_landmarks
+from atw_nodes.generation import Low, generate
 from atw_nodes.images import read_photo, write_still
 from atw_nodes.pyramid import to_float
 from atw_nodes.reswarp import Residuals, ReswarpConfig, correction, decompose, reswarp, warped

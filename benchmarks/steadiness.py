@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atw_nodes.animate import animate, generate
+from atw_nodes.animate import animate
 from atw_nodes.checkpoints import load_checkpoint
 from atw_nodes.faces import largest
+from atw_nodes.generation import generate
 from atw_nodes.images import read_photo
 from atw_nodes.pyramid import to_float
 from atw_nodes.reswarp import decompose

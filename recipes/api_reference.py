@@ -15,8 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE, PAGE = ROOT / "atw_nodes", ROOT / "docs" / "api.md"
 ROOMS = {
-    "The main path": "animate reswarp several checkpoints networks types warp pyramid tiles kernels "
-    "precision",
+    "The main path": "animate generation reswarp several checkpoints networks types warp pyramid tiles "
+    "kernels precision threads",
     "Faces": "faces frames tracking face_network mediapipe_landmarks video_source example_faces",
     "Signals": "signals expressions keyframes idle signal_curves signal_sources signal_files signal_csv "
     "signal_video signal_plot",

@@ -14,9 +14,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from atw_nodes.animate import Low, animate, animate_all, generate
+from atw_nodes.animate import animate, animate_all
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint
 from atw_nodes.faces import Face, find
+from atw_nodes.generation import Low, generate
 from atw_nodes.images import read_photo
 from atw_nodes.pyramid import downsample, to_float, upsample
 from atw_nodes.reswarp import Residuals, ReswarpConfig, decompose, residual_gate, reswarp, warped

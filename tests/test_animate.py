@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from atw_nodes.animate import animate, animate_all, generate
+from atw_nodes.animate import animate, animate_all
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from atw_nodes.frames import frame_from_box
+from atw_nodes.generation import generate
 from atw_nodes.networks import Generator, GeneratorConfig
 from atw_nodes.reswarp import decompose
 from atw_nodes.types import ShapeError

@@ -19,10 +19,10 @@ import torch
 
 from atw_nodes.frames import frame_from_box, frame_from_eyes
 from atw_nodes.kernels import Pass, eager, fused_works
-from atw_nodes.kernels.threads import each
 from atw_nodes.lift import LiftConfig
 from atw_nodes.pyramid import to_float
 from atw_nodes.reswarp import ReswarpConfig, in_pixels
+from atw_nodes.threads import each
 from atw_nodes.types import FaceFrame, InputError, MissingExtraError
 from tests.conftest import photo_like, smooth_field
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "atw_nodes"
 FLOORS: dict[int, set[str]] = {
-    0: {"train_weights", "types"},
+    0: {"threads", "train_weights", "types"},
     1: {
         "distributed",
         "encoders",
@@ -64,6 +64,7 @@ FLOORS: dict[int, set[str]] = {
     4: {"reswarp", "driving", "faces", "manifest", "signal_files", "train_card", "training_state"},
     5: {
         "lift",
+        "generation",
         "lift_crop",
         "sockets",
         "several",

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from atw_nodes.animate import generate
 from atw_nodes.checkpoints import Checkpoint, load_checkpoint
+from atw_nodes.generation import generate
 from atw_nodes.networks import Generator, GeneratorConfig, MouthDiscriminator, warped_low
 from atw_nodes.pyramid import downsample, upsample
 from atw_nodes.reswarp import decompose, reswarp

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import atw_nodes.rendering as rendering
+from atw_nodes import animate
 from atw_nodes.checkpoints import load_checkpoint
 from atw_nodes.frames import frame_from_box
 from atw_nodes.rendering import (
@@ -51,20 +52,21 @@ def no_room(error: BaseException) -> bool:
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: list[int]) -> list[int]:
     """Rendering runs out of memory in the frames of those numbers (counting all tries); the rows it was given."""
-    true, rows, held = rendering.frames_of, [], []
+    true, rows, held = animate.frames_of, [], []
     count = iter(range(10**6))
 
-    def thin(faces, lows, config, buffer, alpha) -> Iterator[Tensor]:
+    def thin(faces, lows, config, buffer, alpha, filled) -> Iterator[Tensor]:
         rows.append(config.rows)
         large = torch.empty(1000)  # what only the exception holds on to
         held.append(weakref.ref(large))
         assert not any(h() is not None for h in held[:-1]), "memory of the failed try is still held"
-        for frame in true(faces, lows, config, buffer, alpha):
+        for frame in true(faces, lows, config, buffer, alpha, filled):
             if next(count) in fails:
                 raise NoMemoryError
             yield frame
 
-    monkeypatch.setattr(rendering, "frames_of", thin)
+    monkeypatch.setattr(animate, "frames_of", thin)
+    monkeypatch.setattr(rendering, "beside", lambda photo, batch: 1)
     return rows
 
 
@@ -129,7 +131,7 @@ def test_a_motion_made_before_is_repainted_or_used_as_it_is(tiny_checkpoint: Pat
     signal = model.signal.preset("smiling")
     moved = Moved(Motion(smooth_field(32), torch.ones(1)), False).scaled(WEIGHTS)
     lows = refined(model, held.residuals, signal, moved)
-    images = torch.cat([low.refined for low in lows(0, 2)])
+    images = torch.cat([job().refined for job in lows(0, 2)])
     a = [f.clone() for f in frames(held, [lows], ReswarpConfig(), CPU, no_room, gc.collect)]
     b = [
         f.clone()
@@ -180,7 +182,7 @@ def test_several_faces_each_with_a_signal_of_its_own(tiny_checkpoint: Path) -> N
     with pytest.raises(ShapeError, match="signals have 3, 4 steps; make them equally long, or one step"):
         predicted_all(model, held, [clip, clip[:3]], None)
     lows, count = predicted_all(model, held, [step, None], WEIGHTS)
-    assert count == len(WEIGHTS) and sum(len(low.motion) for low in lows[1](0, 2)) == count
+    assert count == len(WEIGHTS) and sum(len(job().motion) for job in lows[1](0, 2)) == count
 
 
 def test_a_motion_of_several_faces(tiny_checkpoint: Path) -> None:

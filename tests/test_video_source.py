@@ -138,11 +138,11 @@ def test_it_goes_on_with_less_when_memory_runs_out(
     """From the frame at which it happened, on as many rows as were left then; each frame comes once."""
     true, rows, fails, readings = animate.frames_of, [], {2, 3}, []
 
-    def thin(faces, lows, config, out, alpha) -> Iterator[Tensor]:
+    def thin(faces, lows, config, out, alpha, filled) -> Iterator[Tensor]:
         rows.append(config.rows)
         if len(rows) - 1 in fails:
             raise MemoryError
-        yield from true(faces, lows, config, out, alpha)
+        yield from true(faces, lows, config, out, alpha, filled)
 
     def read() -> Iterator[Tensor]:
         readings.append(len(rows))

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..pyramid import Upsampling, to_float
+from ..threads import each
 from ..tiles import COLUMNS, ROWS, Tile, tiles, working_type
 from ..types import Affine
 from ..warp import feather_mask, sample, sample_grid
 from .passes import Axis, Pass, axis
-from .threads import each
 
 _MANY = 80  # columns of a table from which a few taps a pixel cost less than a matrix product
 WINDOW = 1 << 19  # source pixels a tile may pull in before it is split

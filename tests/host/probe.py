@@ -148,7 +148,7 @@ class Full(Probe):
         return {"required": {"thing": (ANY,), "fails": ("INT", {})}}
 
     def run(self, thing, fails):
-        true = getattr(ours("rendering").frames_of, "true", ours("rendering").frames_of)
+        true = getattr(ours("animate").frames_of, "true", ours("animate").frames_of)
         left = [fails]
 
         def full(*args):
@@ -159,8 +159,7 @@ class Full(Probe):
                 yield frame
 
         full.true = true
-        for name in ("rendering", "animate"):  # of a photo, of a video
-            ours(name).frames_of = full
+        ours("animate").frames_of = full
         return (thing,)
 
 
