@@ -49,12 +49,15 @@ def detailed(
         return add
     x0, y0, x1, y1 = box
     small, shown = refined[..., y0:y1, x0:x1], _grown(weight[..., y0:y1, x0:x1], octaves)
-    fine = enlarged(small, octaves, detail) - _grown(small, octaves, mode)
+    fine = (enlarged(small, octaves, detail) - _grown(small, octaves, mode)) * shown
+    at = (..., slice(y0 * k, y1 * k), slice(x0 * k, x1 * k))
+    if add.shape[-2:] == (size * k, size * k):
+        made = add.clone()
+        made[at] += fine
+        return made
     table = refined.new_zeros(1, 3, size * k, size * k)
-    table[..., y0 * k : y1 * k, x0 * k : x1 * k] = fine * shown
-    if table.shape != add.shape:
-        table = upsample(table, (add.shape[-2], add.shape[-1]))
-    return add + table
+    table[at] = fine
+    return add + upsample(table, (add.shape[-2], add.shape[-1]))
 
 
 def _around(weight: Tensor, size: int) -> Tile | None:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .files import model_folders
-from .pyramid import upsample
+from .pyramid import up_taps, upsample
 from .types import CheckpointError, check_shape
 
 FILE = "atw-detail.safetensors"
@@ -53,10 +53,22 @@ def consistent(image: Tensor, small: Tensor, steps: int = 1) -> Tensor:
     """``image`` [B,C,kh,kw] brought to the area averages ``small`` [B,C,h,w]: what they miss is added,
     interpolated (Irani and Peleg 1991), ``steps`` times.
     """
-    size, k = (image.shape[-2], image.shape[-1]), image.shape[-1] // small.shape[-1]
-    for _ in range(steps):
-        image = image + upsample(small - F.avg_pool2d(image, k), size)
-    return image
+    k = image.shape[-1] // small.shape[-1]
+    missed = added = small - F.avg_pool2d(image, k)
+    if steps > 1:  # what is added is missed again, less its own averages: all of it at the small size
+        down, across = (_kept(n, k).to(small.device, small.dtype) for n in small.shape[-2:])
+        for _ in range(steps - 1):
+            missed = missed - down @ missed @ across.T
+            added = added + missed
+    return image + upsample(added, (image.shape[-2], image.shape[-1]))
+
+
+@lru_cache(64)
+def _kept(n: int, k: int) -> Tensor:
+    """[n,n]: the averages, along one axis, of ``n`` values enlarged ``k`` times."""
+    taps = up_taps(n, n * k)
+    enlarged = torch.zeros(n * k, n, dtype=torch.float64).scatter_add_(1, taps.index, taps.weight)
+    return enlarged.view(n, k, n).mean(1)
 
 
 @lru_cache(maxsize=4)

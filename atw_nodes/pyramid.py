@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -55,6 +56,7 @@ class Taps:
         return out
 
 
+@lru_cache(64)
 def area_taps(n_in: int, n_out: int) -> Taps:
     """Exact-area average: output i is the mean of the input over [i, i+1)·n_in/n_out, with fractional
     overlaps.
@@ -95,6 +97,7 @@ def taps_at(positions: Tensor, n_in: int, mode: Upsampling = "bilinear") -> Taps
     return Taps(index.long().clamp(0, n_in - 1), weight)
 
 
+@lru_cache(64)
 def up_taps(n_in: int, n_out: int, mode: Upsampling = "bilinear") -> Taps:
     """Interpolation from ``n_in`` to ``n_out`` pixels at half-pixel centres."""
     return taps_at((torch.arange(n_out, dtype=torch.float64) + 0.5) / n_out, n_in, mode)
@@ -124,10 +127,45 @@ def downsample(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def upsample(image: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear") -> Tensor:
     """Interpolate float ``image`` [B,C,h,w] to ``size`` (H, W)."""
-    if mode == "bilinear":  # torch's own: the same, faster
-        return F.interpolate(image, size, mode=mode, align_corners=False)
+    if mode == "bilinear":
+        plain = image.device.type != "cpu" or (torch.is_grad_enabled() and image.requires_grad)
+        if size == (2 * image.shape[-2], 2 * image.shape[-1]) and not plain:
+            return _doubled(image)
+        return F.interpolate(image, size, mode=mode, align_corners=False)  # torch's own: the same, faster
     columns = up_taps(image.shape[-1], size[1], mode)(image, -1)
     return up_taps(image.shape[-2], size[0], mode)(columns, -2)
+
+
+def _doubled(image: Tensor) -> Tensor:
+    """``upsample`` to twice the size, bilinear: one core does it in less than half the time."""
+    b, c, h, w = image.shape
+    tall, around = image.new_empty(b, c, h, 2, w), F.pad(image, (0, 0, 1, 1), mode="replicate")
+    torch.lerp(image, around[..., :-2, :], 0.25, out=tall[..., 0, :])
+    torch.lerp(image, around[..., 2:, :], 0.25, out=tall[..., 1, :])
+    tall = tall.view(b, c, 2 * h, w)
+    wide, around = image.new_empty(b, c, 2 * h, w, 2), F.pad(tall, (1, 1, 0, 0), mode="replicate")
+    torch.lerp(tall, around[..., :-2], 0.25, out=wide[..., 0])
+    torch.lerp(tall, around[..., 2:], 0.25, out=wide[..., 1])
+    return wide.view(b, c, 2 * h, 2 * w)
+
+
+def box_mean(x: Tensor, across: int, down: int) -> Tensor:
+    """Float ``x`` [...,h,w]: means of ``down`` rows by ``across`` columns (odd) around each value, the edge
+    repeated.
+    """
+    for dim, n in ((-1, across), (-2, down)):
+        if n > 1:
+            m = _box(x.shape[dim], n).to(x.device, x.dtype)
+            x = x @ m.T if dim == -1 else m @ x
+    return x
+
+
+@lru_cache(64)
+def _box(length: int, n: int) -> Tensor:
+    """[length,length]: means of ``n`` neighbours, as a matrix: faster than pooling."""
+    at = torch.arange(length)[:, None] + torch.arange(n) - n // 2
+    share = torch.full(at.shape, 1 / n, dtype=torch.float64)
+    return torch.zeros(length, length, dtype=torch.float64).scatter_add_(1, at.clamp(0, length - 1), share)
 
 
 def pyramid_sizes(size: tuple[int, int], side: int) -> list[tuple[int, int]]:

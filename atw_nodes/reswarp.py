@@ -31,6 +31,7 @@ from .kernels import IDENTITY, Backend, Pass, check_backend, opencv_works, run
 from .pyramid import (
     Upsampling,
     area_taps,
+    box_mean,
     downsample,
     gaussian_pyramid,
     smooth_upsample,
@@ -252,11 +253,9 @@ def residual_gate(error: Tensor, threshold: float = 0.15) -> Tensor:
     error: E = R - down(W) [1,3,S,S]. What counts is E beside its surroundings: a change of light is no new
     content. Not dilated: a wider gate scores higher on a pasted mouth, but blurs the lips around real teeth.
     """
-    around = F.avg_pool2d(F.pad(error, (8, 8, 8, 8), mode="replicate"), (1, 17), 1)
-    around = F.avg_pool2d(around, (17, 1), 1)
-    e = (error - around).abs().amax(1, keepdim=True)
-    soft = F.avg_pool2d(F.pad(e, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    return 1 / (1 + (soft / threshold) ** 4)
+    e = (error - box_mean(error, 17, 17)).abs().amax(1, keepdim=True)
+    soft = box_mean(e, 3, 3) / threshold
+    return 1 / (1 + soft.square().square())
 
 
 def _aligned(

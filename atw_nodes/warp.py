@@ -100,8 +100,12 @@ class _Tries(NamedTuple):
 
 def _better(both: Tensor, at: Tensor, most: Tensor, tries: _Tries) -> _Tries:
     """One step of ``inverted``. both: [B,6,h,w], D and its slopes; at: [1,2,...], the points."""
+    return _stepped(sample(both, (at + tries.back).movedim(1, -1)), most, tries)
+
+
+def _stepped(values: Tensor, most: Tensor, tries: _Tries) -> _Tries:
+    """``_better``, of what ``both`` is at the points as they are: [B,6,...]."""
     back, last, off_last, other, off_other = tries
-    values = sample(both, (at + back).movedim(1, -1))
     off = back + values[:, :2]  # what is left
     step = _newton(values, off)
     crossed = _dot(off, off_last) < 0
@@ -126,20 +130,34 @@ def _newton(values: Tensor, off: Tensor) -> Tensor:
 
 def _inverted_where_needed(both: Tensor, at: Tensor, most: Tensor, steps: int) -> Tensor:
     """``inverted`` of one image [1,6,h,w], in which a point rests once its step began within ``_SETTLED``."""
-    height, width = both.shape[-2:]
-    flat, at = both.flatten(2)[:, :, None], at.reshape(1, 2, 1, -1)
-    start, zero = flat[:, :2], torch.zeros_like(flat[:, :2])
-    found = (-_newton(flat, start)).clamp(-most, most)  # ``_better`` of nothing, which needs no sampling
-    tries, index = _Tries(found, zero, start, zero, zero), torch.arange(height * width)
-    for _ in range(steps - 1):
-        off = tries.off_last[0, :, 0].abs()
-        moving = (torch.maximum(off[0], off[1]) > _SETTLED).nonzero()[:, 0]
+    start = both[:, :2]
+    back = (-_newton(both, start)).clamp(-most, most)  # ``_better`` of nothing, which needs no sampling
+    if steps < 2 or not bool(most > 0):
+        return back
+    values = sample(both, (at + back).movedim(1, -1))  # nearly all points move: all of them at once
+    off = back + values[:, :2]
+    found = torch.where(_far(start) > _SETTLED, (back - _newton(values, off)).clamp(-most, most), back)
+    index = (_far(off) > _SETTLED).flatten().nonzero()[:, 0]
+    if not len(index):
+        return found
+    back, start, values, at = (t.flatten(2)[..., None, index] for t in (back, start, values, at))
+    zero = torch.zeros_like(back)
+    tries, flat = _stepped(values, most, _Tries(back, zero, start, zero, zero)), found.flatten(2)
+    flat[..., index] = tries.back[:, :, 0]
+    for _ in range(steps - 2):
+        moving = (_far(tries.off_last) > _SETTLED).flatten().nonzero()[:, 0]
         if not len(moving):
             break
         index, at = index[moving], at[..., moving]
         tries = _better(both, at, most, _Tries(*(t[..., moving] for t in tries)))
-        found[..., index] = tries.back
-    return found.reshape(1, 2, height, width)
+        flat[..., index] = tries.back[:, :, 0]
+    return flat.view_as(found)
+
+
+def _far(off: Tensor) -> Tensor:
+    """[1,1,...]: the larger part of what is left, [1,2,...]."""
+    off = off.abs()
+    return torch.maximum(off[:, :1], off[:, 1:])
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
