@@ -159,6 +159,8 @@ class _Places:
         alpha: Tensor | None,
     ) -> None:
         self.faces, self.config, self.out, self.alpha = faces, config, out, alpha
+        interleaved = (config or ReswarpConfig()).interleaves(faces[0].photo)
+        self.layout = torch.channels_last if interleaved else torch.preserve_format
         self.free: list[Tensor] = []  # every one holds a frame of this clip
 
     def made(self, step: Sequence[Job]) -> tuple[list[Motion], list[Tensor]]:
@@ -172,7 +174,9 @@ class _Places:
             used = self.free.pop()
         except IndexError:
             used = None
-        place = torch.empty_like(self.out) if self.out is not None and used is None else used
+        place = used
+        if used is None and self.out is not None:
+            place = torch.empty_like(self.out, memory_format=self.layout)
         (frame,) = frames_of(self.faces, lows, self.config, place, self.alpha, used is not None)
         if self.alpha is not None and place is not None:
             self.free.append(place)
