@@ -56,7 +56,7 @@ def consistent(image: Tensor, small: Tensor, steps: int = 1) -> Tensor:
     k = image.shape[-1] // small.shape[-1]
     missed = added = small - F.avg_pool2d(image, k)
     if steps > 1:  # what is added is missed again, less its own averages: all of it at the small size
-        down, across = (_kept(n, k).to(small.device, small.dtype) for n in small.shape[-2:])
+        down, across = (_kept(n, k, small.dtype, small.device) for n in small.shape[-2:])
         for _ in range(steps - 1):
             missed = missed - down @ missed @ across.T
             added = added + missed
@@ -64,11 +64,11 @@ def consistent(image: Tensor, small: Tensor, steps: int = 1) -> Tensor:
 
 
 @lru_cache(64)
-def _kept(n: int, k: int) -> Tensor:
+def _kept(n: int, k: int, kind: torch.dtype, device: torch.device) -> Tensor:
     """[n,n]: the averages, along one axis, of ``n`` values enlarged ``k`` times."""
     taps = up_taps(n, n * k)
     enlarged = torch.zeros(n * k, n, dtype=torch.float64).scatter_add_(1, taps.index, taps.weight)
-    return enlarged.view(n, k, n).mean(1)
+    return enlarged.view(n, k, n).mean(1).to(device, kind)
 
 
 @lru_cache(maxsize=4)

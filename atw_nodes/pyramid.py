@@ -155,17 +155,17 @@ def box_mean(x: Tensor, across: int, down: int) -> Tensor:
     """
     for dim, n in ((-1, across), (-2, down)):
         if n > 1:
-            m = _box(x.shape[dim], n).to(x.device, x.dtype)
+            m = _box(x.shape[dim], n, x.dtype, x.device)
             x = x @ m.T if dim == -1 else m @ x
     return x
 
 
 @lru_cache(64)
-def _box(length: int, n: int) -> Tensor:
+def _box(length: int, n: int, kind: torch.dtype, device: torch.device) -> Tensor:
     """[length,length]: means of ``n`` neighbours, as a matrix: faster than pooling."""
-    at = torch.arange(length)[:, None] + torch.arange(n) - n // 2
+    at = (torch.arange(length)[:, None] + torch.arange(n) - n // 2).clamp(0, length - 1)
     share = torch.full(at.shape, 1 / n, dtype=torch.float64)
-    return torch.zeros(length, length, dtype=torch.float64).scatter_add_(1, at.clamp(0, length - 1), share)
+    return torch.zeros(length, length, dtype=torch.float64).scatter_add_(1, at, share).to(device, kind)
 
 
 def pyramid_sizes(size: tuple[int, int], side: int) -> list[tuple[int, int]]:

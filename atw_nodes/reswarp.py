@@ -384,13 +384,23 @@ def correction(residuals: Residuals, field: Tensor, refined: Tensor, config: Res
     return make(residuals, field, refined, config)
 
 
-def _composed(
-    residuals: Residuals, photo: Tensor, field: Tensor, refined: Tensor, config: ReswarpConfig, out: Tensor
+def write_face(
+    residuals: Residuals,
+    photo: Tensor,
+    field: Tensor,
+    refined: Tensor | None,
+    config: ReswarpConfig,
+    out: Tensor,
 ) -> None:
-    """A frame: W, and then what is added to it. Where C comes from the whole photo's own W, that is made
-    once: OpenCV's, which is bytes, lies in ``out`` meanwhile.
+    """Write the frame's bounding box of ``out``: W + m·C, or W alone without ``refined``.
+
+    photo: that of ``residuals``, laid out as it is read fastest. Where C comes from the whole photo's own W,
+    that is made once: OpenCV's, which is bytes, lies in ``out`` meanwhile.
     """
     frame = residuals.frame
+    if refined is None:
+        _write(photo, frame, field, None, out, config)
+        return
     fast, kind = config.interleaves(photo), working_type(photo)
     # OpenCV wants pixels one after the other; torch's W keeps what bytes would round away
     here = out.stride() == photo.stride() if fast else out.dtype == kind
@@ -485,13 +495,10 @@ def _frames(
         fresh = False
         if not still:
             field = motion.field[t : t + 1].to(photo.device, kind)
-            if refined is None:
-                _write(photo, frame, field, None, out, config)
+            r = None if refined is None else refined[t : t + 1].to(photo.device, kind)
+            if paper and r is not None:
+                vanilla = config.mode is ReswarpMode.VANILLA
+                _whole([photo, residuals.low] if vanilla else residuals.levels, field, r, config, out)
             else:
-                r = refined[t : t + 1].to(photo.device, kind)
-                if paper:
-                    vanilla = config.mode is ReswarpMode.VANILLA
-                    _whole([photo, residuals.low] if vanilla else residuals.levels, field, r, config, out)
-                else:
-                    _composed(residuals, photo, field, r, config, out)
+                write_face(residuals, photo, field, r, config, out)
         yield out

@@ -8,7 +8,8 @@ whose frames overlap divide the photo between them:
 h_ij = w_i / (w_i + w_j) is face i's part beside face j: 1 where i's centre is clearly nearer (each distance
 measured in its own frame), 0 where j's is, smooth between. The s_i·m_i never add up to more than 1, and a
 face moves nothing of what is clearly another's, not by a bit. Shares depend on where the frames are alone,
-not on what moves: a face that starts to move makes its neighbours no jump.
+not on what moves: a face that starts to move makes its neighbours no jump. A face whose frame meets no other
+is written as a single one is, which is faster.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ import torch
 from torch import Tensor
 
 from .frames import FACE_CENTRE
-from .reswarp import Correction, Residuals, ReswarpConfig, check_motion, correction, reswarp, warped
+from .reswarp import (
+    Correction,
+    Residuals,
+    ReswarpConfig,
+    check_motion,
+    correction,
+    reswarp,
+    warped,
+    write_face,
+)
 from .tiles import Plane, Tile, gather, positions, store, tiles, working_type
 from .types import FaceFrame, InputError, Motion, ShapeError
 from .warp import feather_mask
@@ -107,6 +117,7 @@ def _frames(
     ]
     # what the buffer holds that is not the photo; None: everything
     stale: list[Tile] | None = [f.frame.bounds() for f in faces] if filled else None
+    pixels = faces[0].pixels if config.interleaves(photo) else photo
     for t in range(len(motions[0])):
         out = torch.empty_like(photo) if buffer is None else buffer
         if stale is None or buffer is None:
@@ -114,16 +125,21 @@ def _frames(
         else:
             for x0, y0, x1, y1 in stale:
                 out[..., y0:y1, x0:x1].copy_(photo[..., y0:y1, x0:x1])
-        parts = []
+        parts, alone = [], []
         for k, (face, motion) in enumerate(zip(faces, motions, strict=True)):
             if float(motion.weight[t]) != 0:
                 field = motion.field[t : t + 1].to(photo.device, kind)
                 small = None if refined is None else refined[k][t : t + 1].to(photo.device, kind)
+                if not rivals[k]:
+                    alone.append((face, field, small))
+                    continue
                 fix = None if small is None else correction(face, field, small, config)
                 parts.append(_Part(planes[k], rivals[k], field, fix))
         for at in _covering([p.bounds for p in parts], config.rows):
             _write(photo, [p for p in parts if _common(p.bounds, at)], out, at)
-        stale = [p.bounds for p in parts]
+        for face, field, small in alone:  # last: a tile of the others may reach over it
+            write_face(face, pixels, field, small, config, out)
+        stale = [face.frame.bounds() for face, _, _ in alone] + [p.bounds for p in parts]
         yield out
 
 

@@ -84,6 +84,25 @@ def test_faces_far_apart_are_each_the_single_path(mode: ReswarpMode, kind: torch
     assert float((got.double() - expected.double()).abs().max()) <= (1 if kind == torch.uint8 else 1e-5)
 
 
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_a_face_apart_beside_two_that_overlap(kind: torch.dtype) -> None:
+    """It lies in the corner between them, and stays its own; what a buffer held before does not show."""
+    photo = photo_like(200, 200)
+    photo = (photo * 255).round().byte() if kind == torch.uint8 else photo
+    spots = ((0, 0, 100), (80, 80, 110), (110, 2, 70))
+    faces = [decompose(photo, frame_from_box(x, y, side, 200, 200), 64) for x, y, side in spots]
+    motions, images = [moved(f, count=2) for f in faces], painted(faces, 2)
+    motions[2] = Motion(motions[2].field, torch.tensor([1.0, 0.0]))
+    got = [f.clone() for f in composite(faces, motions, images, out=torch.full_like(photo, 7))]
+    two = list(composite(faces[:2], motions[:2], images[:2]))
+    one = next(reswarp(faces[2], motions[2][:1], images[2][:1]))
+    box = (..., slice(2, 72), slice(110, 180))
+    assert torch.equal(got[0][box], one[box]) and torch.equal(got[1], two[1])
+    assert torch.equal(got[1][box], photo[box])
+    got[0][box] = two[0][box] = 0
+    assert torch.equal(got[0], two[0])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_overlapping_faces_equal_the_formula_written_out(mode: ReswarpMode) -> None:
     faces = pair(kind=torch.float64)

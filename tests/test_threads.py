@@ -6,10 +6,11 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from contextvars import ContextVar
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -208,7 +209,7 @@ def test_one_buffer_is_shown_and_few_are_made(model: Checkpoint, monkeypatch: py
     photo = (photo_like(90, 70) * 255).byte()
     made, true = [], torch.empty_like
 
-    def counted(like: Tensor, **options: object) -> Tensor:
+    def counted(like: Tensor, **options: Any) -> Tensor:  # noqa: ANN401
         place = true(like, **options)
         if place.shape == photo.shape and place.dtype == photo.dtype:
             made.append(weakref.ref(place))
@@ -228,7 +229,7 @@ def test_one_buffer_is_shown_and_few_are_made(model: Checkpoint, monkeypatch: py
 def test_motions_are_watched_in_order(model: Checkpoint) -> None:
     seen: list[float] = []
 
-    def watch(motions: list[Motion]) -> None:
+    def watch(motions: Sequence[Motion]) -> None:
         assert threading.current_thread() is caller
         seen.extend(float(m.weight[0]) for m in motions)
 
