@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from benchmarks.timing import Span, Step, interleaved, synchronised  # noqa: E402
 
-OURS_SIDE, OURS_FRAMES = 1024, 8
+OURS_SIDE, OURS_FRAMES = 1024, 24
 
 
 class Rival(NamedTuple):
@@ -176,7 +176,9 @@ def _stub(name: str, **attributes: object) -> None:
 
 
 def our_frames(device: torch.device, side: int = OURS_SIDE, frames: int = OURS_FRAMES) -> Step:
-    """A step of ``frames`` whole frames as a user gets them: each its own signal, motion and refinement."""
+    """A clip of ``frames`` whole frames as a user gets it: each its own signal, motion and refinement; what is
+    done once a clip is in it.
+    """
     from atw_nodes.animate import animate
     from atw_nodes.checkpoints import DEFAULT, load_checkpoint
     from benchmarks.cases import photo
@@ -185,11 +187,11 @@ def our_frames(device: torch.device, side: int = OURS_SIDE, frames: int = OURS_F
     checkpoint = load_checkpoint(DEFAULT)
     checkpoint.generator.to(device)
     image = photo(side).to(device)
-    made = animate(image, checkpoint, signals(checkpoint, 100_000), out=torch.empty_like(image))
+    asked, out = signals(checkpoint, frames), torch.empty_like(image)
 
     def step() -> None:
-        for _ in range(frames):
-            next(made)
+        for _ in animate(image, checkpoint, asked, out=out):
+            pass
 
     return step
 
