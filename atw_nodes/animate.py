@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -186,8 +187,13 @@ class _Places:
         """``frame``, in ``out`` if that was given and has as many channels."""
         if self.out is None or self.alpha is not None:
             return frame
+        if frame.stride() == self.out.stride() and frame.dtype in (torch.uint8, torch.float32):
+            # torch would call its threads for it, which then wait, at work, for more
+            np.copyto(self.out.permute(0, 2, 3, 1).numpy(), frame.permute(0, 2, 3, 1).numpy())
+        else:
+            self.out.copy_(frame)
         self.free.append(frame)
-        return self.out.copy_(frame)
+        return self.out
 
 
 def frames_of(

@@ -36,7 +36,8 @@ def detailed(
     add: Tensor, refined: Tensor, drop: Tensor, detail: Detail, mode: Upsampling = "bilinear"
 ) -> Tensor:
     """``add``, the table of a correction [1,3,n,m], with detail where ``drop`` [1,1,S,S] says that content is
-    new; ``add`` itself where nothing is, or where the table is no finer than ``refined`` [1,3,S,S].
+    new: written into ``add`` where that is as fine. ``add`` as it is where nothing is new, or where it is no
+    finer than ``refined`` [1,3,S,S].
 
     mode: how ``refined`` was up-sampled for the table.
     """
@@ -52,9 +53,8 @@ def detailed(
     fine = (enlarged(small, octaves, detail) - _grown(small, octaves, mode)) * shown
     at = (..., slice(y0 * k, y1 * k), slice(x0 * k, x1 * k))
     if add.shape[-2:] == (size * k, size * k):
-        made = add.clone()
-        made[at] += fine
-        return made
+        add[at] += fine
+        return add
     table = refined.new_zeros(1, 3, size * k, size * k)
     table[at] = fine
     return add + upsample(table, (add.shape[-2], add.shape[-1]))

@@ -139,14 +139,20 @@ def upsample(image: Tensor, size: tuple[int, int], mode: Upsampling = "bilinear"
 def _doubled(image: Tensor) -> Tensor:
     """``upsample`` to twice the size, bilinear: one core does it in less than half the time."""
     b, c, h, w = image.shape
-    tall, around = image.new_empty(b, c, h, 2, w), F.pad(image, (0, 0, 1, 1), mode="replicate")
-    torch.lerp(image, around[..., :-2, :], 0.25, out=tall[..., 0, :])
-    torch.lerp(image, around[..., 2:, :], 0.25, out=tall[..., 1, :])
-    tall = tall.view(b, c, 2 * h, w)
-    wide, around = image.new_empty(b, c, 2 * h, w, 2), F.pad(tall, (1, 1, 0, 0), mode="replicate")
-    torch.lerp(tall, around[..., :-2], 0.25, out=wide[..., 0])
-    torch.lerp(tall, around[..., 2:], 0.25, out=wide[..., 1])
+    tall, wide = image.new_empty(b, c, h, 2, w), image.new_empty(b, c, 2 * h, w, 2)
+    _between(image, tall[..., 0, :], tall[..., 1, :], -2)
+    _between(tall.view(b, c, 2 * h, w), wide[..., 0], wide[..., 1], -1)
     return wide.view(b, c, 2 * h, 2 * w)
+
+
+def _between(x: Tensor, before: Tensor, after: Tensor, dim: int) -> None:
+    """Bilinear values a quarter of a pixel ``before`` and ``after`` each of ``x`` along ``dim``."""
+    n = x.shape[dim]
+    first, last = x.narrow(dim, 0, n - 1), x.narrow(dim, 1, n - 1)
+    torch.lerp(last, first, 0.25, out=before.narrow(dim, 1, n - 1))
+    torch.lerp(first, last, 0.25, out=after.narrow(dim, 0, n - 1))
+    before.select(dim, 0).copy_(x.select(dim, 0))
+    after.select(dim, n - 1).copy_(x.select(dim, n - 1))
 
 
 def box_mean(x: Tensor, across: int, down: int) -> Tensor:

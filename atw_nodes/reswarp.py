@@ -44,6 +44,7 @@ from .types import Affine, FaceFrame, InputError, Motion, ShapeError, check_fram
 from .warp import backward_warp, feather_mask, identity_points
 
 _SAMPLES = 8  # a cell's side, at least, in the level that down(W) is computed from: 0.07/255 off
+_LINES = 8  # of cells whose pixels are floats at a time
 _ONCE = 3 * 2048 * 2048  # values of W that may lie beside the output
 _CORRECTION = 1024  # vanilla and multiscale in a face frame: C is computed at this size at most
 
@@ -317,8 +318,9 @@ def _averaged(strip: Tensor, cell: tuple[int, int]) -> Tensor:
     if not pixels.is_contiguous():
         return F.avg_pool2d(to_float(strip), cell)
     height, width, channels = pixels.shape  # sums of what lies side by side: a third of the time
-    lines = pixels.reshape(height // rows, rows, width * channels).to(working_type(strip)).sum(1)
-    sums = lines.reshape(len(lines), width // columns, columns, channels).sum(2)
+    lines, kind = pixels.reshape(height // rows, rows, width * channels), working_type(strip)
+    sums = torch.cat([part.to(kind).sum(1) for part in lines.split(_LINES)])
+    sums = sums.reshape(len(lines), width // columns, columns, channels).sum(2)
     return (sums / (rows * columns * (255 if strip.dtype == torch.uint8 else 1))).permute(2, 0, 1)[None]
 
 

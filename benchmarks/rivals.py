@@ -176,8 +176,9 @@ def _stub(name: str, **attributes: object) -> None:
 
 
 def our_frames(device: torch.device, side: int = OURS_SIDE, frames: int = OURS_FRAMES) -> Step:
-    """A clip of ``frames`` whole frames as a user gets it: each its own signal, motion and refinement; what is
-    done once a clip is in it.
+    """A clip of ``frames`` whole frames as a user gets it: each its own signal, motion and refinement.
+
+    What is done once a clip is in it.
     """
     from atw_nodes.animate import animate
     from atw_nodes.checkpoints import DEFAULT, load_checkpoint

@@ -98,7 +98,9 @@ class Clip:
 
 def measured(plan: Plan, side: int, device: torch.device) -> tuple[Rounds, int]:
     """The rounds, and how many frames a clip has."""
-    count = max(3, min(8 if plan.quick else 24, 6 * 4096 // side))
+    count = max(
+        4, min(8 if plan.quick else 48, 12 * 4096 // side)
+    )  # more than an encoder looks ahead, if small
     if device.type == "cuda":
         count = 64 if side <= 2048 else 32
     share = 3.0 if side <= 1024 else 0.5  # of the time for ResWarp alone

@@ -154,6 +154,17 @@ def test_whole_photos(parts: Residuals) -> None:
     assert (on != off).any() and (on == off).all(1).float().mean() > 0.8
 
 
+@pytest.mark.parametrize("k", [2, 4])
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_back_projection_is_what_its_steps_make(k: int, steps: int) -> None:
+    """At the small size alone, and the same as enlarging what is missed every time."""
+    small = torch.rand(1, 3, 9, 14, dtype=torch.float64)
+    image = expected = upsample(small, (9 * k, 14 * k), "bicubic")
+    for _ in range(steps):
+        expected = expected + upsample(small - F.avg_pool2d(expected, k), (9 * k, 14 * k))
+    assert torch.allclose(consistent(image, small, steps), expected, atol=1e-12)
+
+
 def test_the_network_is_bilinear_before_training_and_the_bundled_one_is_small() -> None:
     image = torch.rand(1, 3, 9, 14)
     assert torch.equal(Doubler()(image), upsample(image, (18, 28)))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from atw_nodes.pyramid import (
     area_taps,
     blurred,
+    box_mean,
     downsample,
     gaussian_pyramid,
     pyramid_sizes,
@@ -111,3 +112,27 @@ def test_a_blur_is_a_gaussian_and_keeps_constants_at_the_edge() -> None:
     assert torch.equal(blurred(point, 2.0), blurred(point, 2.0, 2.0))
     flat = torch.full((1, 2, 5, 7), 0.25)
     assert torch.allclose(blurred(flat, 4.0), flat) and torch.equal(blurred(flat, 1e-9), flat)
+
+
+@pytest.mark.parametrize("sides", [(5, 7), (1, 6), (9, 1), (1, 1), (64, 48)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_doubling_is_torchs_own(sides: tuple[int, int], kind: torch.dtype) -> None:
+    """The quick way for one core, and the way that gradients take."""
+    image = torch.rand(2, 3, *sides, dtype=kind)
+    size = 2 * sides[0], 2 * sides[1]
+    expected = F.interpolate(image, size, mode="bilinear", align_corners=False)
+    assert torch.allclose(upsample(image, size), expected, atol=1e-6 if kind == torch.float32 else 1e-14)
+    assert torch.allclose(
+        upsample(image.movedim(1, -1).contiguous().movedim(-1, 1), size), expected, atol=1e-6
+    )
+    followed = upsample(image.clone().requires_grad_(), size)
+    assert torch.equal(followed, expected) and followed.requires_grad
+
+
+def test_means_of_boxes_repeat_the_edge() -> None:
+    x = torch.rand(2, 3, 12, 10, dtype=torch.float64)
+    padded = F.pad(x, (2, 2, 1, 1), mode="replicate")
+    assert torch.allclose(box_mean(x, 5, 3), F.avg_pool2d(padded, (3, 5), 1), atol=1e-14)
+    assert torch.equal(box_mean(x, 1, 1), x)
+    wide = F.avg_pool2d(F.pad(x, (8, 8, 8, 8), mode="replicate"), 17, 1)
+    assert torch.allclose(box_mean(x, 17, 17), wide, atol=1e-14), "wider than the picture"
