@@ -20,15 +20,16 @@ from .threads import in_order, separate
 from .types import FaceFrame, Motion, ShapeError, check_shape
 
 _BESIDE = 1 << 29  # bytes that frames made beside one another may take
+_MOST = 8  # of them: each also needs some 50 MB to be made in, and Python serves one thread at a time
 
 
 def beside(photo: Tensor, batch: int = 1) -> int:
     """How many jobs of ``batch`` frames of ``photo`` are best done at a time, each by a thread of its own.
 
-    On a CPU as many as there are threads, since no operator waits for the others then; where frames are
-    large, one by one. A GPU has no use for threads.
+    On a CPU as many as there are threads, up to eight, since no operator waits for the others then; where
+    frames are large, one by one. A GPU has no use for threads.
     """
-    count = separate(photo.device)
+    count = min(separate(photo.device), _MOST)
     return count if (count + 1) * batch * photo.numel() * photo.element_size() <= _BESIDE else 1
 
 
