@@ -21,6 +21,7 @@ from .passes import Pass
 Array = np.ndarray[Any, Any]
 _FINER = 4  # cells of 16 pixels and more are brought onto a finer lattice first
 _WRITTEN = (torch.uint8, torch.float32)  # what OpenCV can write
+_TILE = 1 << 17  # pixels: a few tables of them fit into a core's cache
 _MOST = 32767  # OpenCV's remap takes no larger picture
 _WHAT = 'the backend "opencv" of ResWarp'
 
@@ -132,10 +133,11 @@ def _ratio(to_unit: Affine, sides: tuple[int, int]) -> tuple[int, int] | None:
 class Run(eager.Run):
     """A pass under way: bytes as 0..255."""
 
-    rows, columns = 128, 512
+    columns = 2048  # wide tiles write long rows, and take fewer calls
 
     def __init__(self, p: Pass, out: Tensor, box: Tile) -> None:
         super().__init__(p, out)
+        self.rows = max(64, _TILE // max(1, min(self.columns, box[2] - box[0])))
         self.cv = opencv_module(_WHAT)
         height, width = p.source.shape[-2:]
         over = ((1 / width, 0.0, 0.0), (0.0, 1 / height, 0.0))
@@ -144,9 +146,11 @@ class Run(eager.Run):
         self.drops = None if p.drop is None else Table(p.drop, p.to_canonical, box)
         self.lows = None if p.minus is None else Table(p.minus, over, (0, 0, width, height), self.scale)
         pixels = p.source[0].permute(1, 2, 0)
-        self.whole: Array | None = None  # what can be sampled as it is
-        if p.minus is None and pixels.is_contiguous() and max(pixels.shape) < _MOST:
-            self.whole = pixels.numpy() if p.source.dtype in (torch.uint8, torch.float32) else None
+        self.pixels: Array | None = None  # what OpenCV can read as it lies
+        if pixels.is_contiguous() and p.source.dtype in _WRITTEN:
+            self.pixels = pixels.numpy()
+        # what can be sampled as it is
+        self.whole = self.pixels if p.minus is None and max(pixels.shape) < _MOST else None
         self.ramps: dict[tuple[Affine, int, int], list[Array]] = {}
 
     def tile(self, at: Tile) -> None:
@@ -174,9 +178,14 @@ class Run(eager.Run):
     def _read(self, window: Tile) -> Array:
         """[h,w,C] float32 of the source, less what lies ``minus`` it."""
         x0, y0, x1, y1 = window
-        part = self.p.source[0, :, y0:y1, x0:x1]
-        pixels = self._merged(part if self.bytes else part.float()).astype(np.float32, copy=False)
-        return pixels if self.lows is None else pixels - self.lows.on(window)
+        if self.pixels is not None:
+            pixels = self.pixels[y0:y1, x0:x1]
+        else:
+            part = self.p.source[0, :, y0:y1, x0:x1]
+            pixels = self._merged(part if self.bytes else part.float())
+        if self.lows is None:
+            return pixels.astype(np.float32, copy=False)
+        return self.cv.subtract(pixels, self.lows.on(window), dtype=self.cv.CV_32F).reshape(pixels.shape)
 
     def _merged(self, planes: Tensor) -> Array:
         """[C,h,w] -> [h,w,C]"""
