@@ -122,8 +122,11 @@ def rendered(
     if count < 2:
         yield from _one_by_one(faces, steps, config, out, alpha, watch)
         return
+    config = config or ReswarpConfig()
+    if config.interleaves(faces[0].photo):  # turned once, not once a face
+        faces = [replace(face, photo=faces[0].pixels) for face in faces]
     for face in faces:
-        face.prepare(config or ReswarpConfig())
+        face.prepare(config)
     places = _Places(faces, config, out, alpha)
     with closing(in_order((partial(places.made, step) for step in steps), count)) as ready:
         for motions, frames in ready:
@@ -156,12 +159,12 @@ class _Places:
     def __init__(
         self,
         faces: Sequence[Residuals],
-        config: ReswarpConfig | None,
+        config: ReswarpConfig,
         out: Tensor | None,
         alpha: Tensor | None,
     ) -> None:
         self.faces, self.config, self.out, self.alpha = faces, config, out, alpha
-        interleaved = (config or ReswarpConfig()).interleaves(faces[0].photo)
+        interleaved = config.interleaves(faces[0].photo)
         self.layout = torch.channels_last if interleaved else torch.preserve_format
         self.free: list[Tensor] = []  # every one holds a frame of this clip
 

@@ -162,10 +162,10 @@ class Residuals:
             self.pixels  # noqa: B018
         if aligned:
             self.level  # noqa: B018
-        elif not self.frame.is_whole:
-            self.square_levels  # noqa: B018
         elif config.mode is ReswarpMode.MULTISCALE:
-            self.levels  # noqa: B018
+            self.levels if self.frame.is_whole else self.square_levels  # noqa: B018
+        elif not self.frame.is_whole:
+            self.square  # noqa: B018
 
     def residual(self, mode: Upsampling = "bilinear") -> Tensor:
         """I - up(L) of the frame: [1,3,H,W] for the whole image, else the frame's canonical square at its own
